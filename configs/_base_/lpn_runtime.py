@@ -1,0 +1,1 @@
+_base_ = ['mmpose::_base_/default_runtime.py', './lpn_imports.py']

@@ -1,0 +1,333 @@
+"""Mends for upstream releases that do not work together as they are.
+
+Each mend is a function named after what it mends. It takes the upstream module
+just after that was imported, states the versions in which the defect was seen,
+and does nothing where upstream is whole. :func:`install` puts all of them in
+place without importing anything.
+"""
+import functools
+import importlib.machinery
+import importlib.util
+import os.path as osp
+import pickle
+import pkgutil
+import re
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType, SimpleNamespace
+
+Hook = Callable[[ModuleType], None]
+
+
+class _PostImportFinder:
+    """Run hooks on modules right after they are imported.
+
+    It stands first on ``sys.meta_path``, lets the other finders find the
+    module, and lengthens its loader's ``exec_module``.
+    """
+
+    def __init__(self) -> None:
+        self.hooks: dict[str, list[Hook]] = {}
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname not in self.hooks:
+            return None
+        for finder in sys.meta_path:
+            if finder is self or not hasattr(finder, 'find_spec'):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                self._lengthen(spec.loader, self.hooks[fullname])
+                return spec
+        return None
+
+    @staticmethod
+    def _lengthen(loader, hooks: list[Hook]) -> None:
+
+        def exec_module(module: ModuleType) -> None:
+            del loader.exec_module  # the class's own is seen again
+            loader.exec_module(module)
+            for hook in hooks:
+                hook(module)
+
+        loader.exec_module = exec_module
+
+
+_finder = _PostImportFinder()
+
+
+def when_imported(name: str, hook: Hook) -> None:
+    """Call ``hook(module)`` once the module ``name`` is there.
+
+    At once if it is already imported, else right after its import and before
+    the importer sees it. A hook that is already registered is left alone.
+
+    Args:
+        name (str): Full name of the module.
+        hook (Callable): Takes the module, changes it in place.
+    """
+    hooks = _finder.hooks.setdefault(name, [])
+    if hook in hooks:
+        return
+    hooks.append(hook)
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    if name in sys.modules:
+        hook(sys.modules[name])
+
+
+def install() -> None:
+    """Put every mend in place; calling it again changes nothing."""
+    when_imported('mmcv', missing_compiled_ops)
+    when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
+    when_imported('mmengine.optim.scheduler.param_scheduler',
+                  one_cycle_checkpoints)
+    when_imported('mmengine.utils.package_utils', missing_pkg_resources)
+    when_imported('mmengine.utils.package_utils', editable_installs)
+    when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
+    when_imported('mmpose.visualization.opencv_backend_visualizer',
+                  array_as_radius)
+
+
+def _replace(function: FunctionType, replacement: FunctionType) -> None:
+    """Replace a function wherever it has been imported by its own name."""
+    for module in list(sys.modules.values()):
+        namespace = getattr(module, '__dict__', {})
+        if namespace.get(function.__name__) is function:
+            namespace[function.__name__] = replacement
+
+
+class MissingOpError(NotImplementedError):
+    """A compiled op of MMCV was called where only mmcv-lite is installed."""
+
+
+def missing_compiled_ops(mmcv: ModuleType) -> None:
+    """Let ``mmcv.ops`` be imported where ``mmcv._ext`` was not compiled.
+
+    Seen in mmcv-lite 2.1.0 with mmpose 1.3.2 and mmdet 3.3.0, which import
+    ``mmcv.ops`` unconditionally. A placeholder takes the extension's place:
+    its ``nms`` is torchvision's, every other op raises
+    :class:`MissingOpError` when called. ``check_ops_exist`` and
+    ``mmcv_full_available`` still say no, as the placeholder has no loader.
+    """
+    name = f'{mmcv.__name__}._ext'
+    if importlib.util.find_spec(name) is not None:
+        return
+
+    def nms(boxes, scores, iou_threshold, offset):
+        from torchvision.ops import nms
+        if offset:  # widths and heights are x2 - x1 + offset
+            boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
+        return nms(boxes, scores, iou_threshold)
+
+    def missing_op(op: str) -> Callable:
+        if op.startswith('__'):  # the import system probes for these
+            raise AttributeError(f'module {name!r} has no attribute {op!r}')
+
+        def raise_missing(*args, **kwargs):
+            raise MissingOpError(
+                f"MMCV's compiled op '{op}' is not in mmcv-lite. To use it, "
+                'install full mmcv in its place: pip uninstall mmcv-lite, '
+                f'then pip install mmcv=={mmcv.__version__}')
+
+        return raise_missing
+
+    ext = ModuleType(name)
+    ext.__spec__ = importlib.machinery.ModuleSpec(name, loader=None)
+    ext.nms = nms
+    ext.__getattr__ = missing_op
+    sys.modules[name] = ext
+
+
+def weights_only_checkpoints(checkpoint: ModuleType) -> None:
+    """Load MMEngine's checkpoints with ``weights_only=True``.
+
+    Seen in mmengine 0.10.7 with torch >= 2.6, whose ``torch.load`` by default
+    refuses the ``HistoryBuffer`` and the NumPy values that MMEngine saves,
+    while its ``load_url`` checks nothing. Allow-lists these globals, asks for
+    ``weights_only=True`` from files and URLs alike, and refuses a checkpoint
+    with any other global by ``pickle.UnpicklingError``, naming both.
+    """
+    import torch
+    if torch.__version__ < (2, 6):
+        return
+    torch.serialization.add_safe_globals(_checkpoint_globals())
+    loader = checkpoint.CheckpointLoader
+
+    def load_from_local(filename, map_location):
+        filename = osp.expanduser(filename)
+        if not osp.isfile(filename):
+            raise FileNotFoundError(f'{filename} can not be found.')
+        return torch.load(
+            filename, map_location=map_location, weights_only=True)
+
+    loader.register_scheme('', load_from_local, force=True)
+    checkpoint.load_url = functools.partial(
+        checkpoint.load_url, weights_only=True)
+    load_any = loader.load_checkpoint
+
+    def load_checkpoint(cls, filename, *args, **kwargs):
+        try:
+            return load_any(filename, *args, **kwargs)
+        except pickle.UnpicklingError as e:
+            refused = re.search(r'GLOBAL (.+?) (was not|whose)', str(e))
+            if refused is None:
+                raise
+            raise pickle.UnpicklingError(
+                f'{filename} is refused: it refers to {refused[1]}, which is '
+                'none of the values that MMEngine saves and could run code. '
+                'Re-save the checkpoint where it was made with its weights '
+                "only, torch.save(dict(state_dict=checkpoint['state_dict']), "
+                'PATH); or, if you trust its source, allow the name with '
+                'torch.serialization.add_safe_globals before loading.'
+            ) from None
+
+    loader.load_checkpoint = classmethod(load_checkpoint)
+
+
+def one_cycle_checkpoints(param_scheduler: ModuleType) -> None:
+    """Resume a OneCycle schedule with ``weights_only=True``.
+
+    Seen in mmengine 0.10.7 with torch >= 2.6: its checkpoints name the
+    method that anneals.
+    """
+    import torch
+    if torch.__version__ < (2, 6):
+        return
+    scheduler = param_scheduler.OneCycleParamScheduler
+    torch.serialization.add_safe_globals([scheduler])
+    _checkpoint_methods.update(
+        (scheduler, name) for name in ('_annealing_cos', '_annealing_linear'))
+
+
+#: Methods that checkpoints of MMEngine's Runner name, as (class, method).
+_checkpoint_methods = set()
+
+
+def _checkpoint_method(owner: type, name: str) -> Callable:
+    """Stand in for ``getattr``, which could reach anything, in checkpoints."""
+    if not isinstance(owner, type) or (owner, name) not in _checkpoint_methods:
+        raise pickle.UnpicklingError(
+            f'Unsupported global: GLOBAL getattr({owner!r},{name!r}) '
+            'was not an allowed global')
+    return getattr(owner, name)
+
+
+def _checkpoint_globals() -> list:
+    """The globals, beyond torch's own, in checkpoints of MMEngine's Runner.
+
+    ``HistoryBuffer`` comes from the message hub and names its methods; NumPy
+    arrays and scalars come from it, from the best score and ``dataset_meta``.
+    """
+    import numpy as np
+    from mmengine.logging import HistoryBuffer
+    _checkpoint_methods.update(
+        (HistoryBuffer, name) for name in ('min', 'max', 'mean', 'current'))
+    number_types = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
+    allowed = [HistoryBuffer, np.ndarray, np.dtype]
+    allowed += {type(np.dtype(code)) for code in number_types}
+    allowed.append((_checkpoint_method, 'builtins.getattr'))
+    # a function is known to pickle by its path, which NumPy 2 has changed
+    for function in (np.empty(0).__reduce__()[0],
+                     np.float64(0).__reduce__()[0]):
+        for package in ('numpy.core', 'numpy._core'):
+            allowed.append(
+                (function, f'{package}.multiarray.{function.__name__}'))
+    return allowed
+
+
+def _is_installed(package: str) -> bool:
+    """Whether ``package`` is an installed distribution or an import name."""
+    from importlib import metadata
+    try:
+        metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        spec = importlib.util.find_spec(package)
+        return spec is not None and spec.origin is not None
+    return True
+
+
+def _get_installed_path(package: str) -> str:
+    """Folder of the package that a distribution or import name stands for.
+
+    Raises:
+        RuntimeError: If it is a namespace package.
+        importlib.metadata.PackageNotFoundError: If it is not installed.
+    """
+    from importlib import metadata
+    modules = [package]
+    if importlib.util.find_spec(package) is None:
+        distribution = metadata.distribution(package)
+        modules = (distribution.read_text('top_level.txt') or '').split()
+    for module in modules:
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None:
+            return osp.dirname(spec.origin)
+    raise RuntimeError(
+        f'{package} is a namespace package, which is invalid for '
+        '`get_installed_path`')
+
+
+def missing_pkg_resources(package_utils: ModuleType) -> None:
+    """Find installed packages without ``pkg_resources``.
+
+    Seen in mmengine 0.10.7 with setuptools >= 82, which no longer carries
+    it; every ``_base_ = 'mmpose::...'`` goes through here.
+    """
+    if importlib.util.find_spec('pkg_resources') is None:
+        _replace(package_utils.is_installed, _is_installed)
+        _replace(package_utils.get_installed_path, _get_installed_path)
+
+
+def editable_installs(package_utils: ModuleType) -> None:
+    """Find packages that ``pip install -e`` left outside site-packages.
+
+    Seen in mmengine 0.10.7 with the editable installs of PEP 660, for which
+    ``get_installed_path`` gives a folder of site-packages that is not there.
+    """
+    upstream = package_utils.get_installed_path
+    if upstream is _get_installed_path:
+        return
+
+    @functools.wraps(upstream)
+    def get_installed_path(package: str) -> str:
+        path = upstream(package)
+        return path if osp.isdir(path) else _get_installed_path(package)
+
+    _replace(upstream, get_installed_path)
+
+
+def missing_find_loader(misc: ModuleType) -> None:
+    """Let ``mmcv_full_available`` work without ``pkgutil.find_loader``.
+
+    Read in mmengine 0.10.7; Python 3.14 has removed the function. The
+    optimizer's constructor and the inferencers ask.
+    """
+    if hasattr(pkgutil, 'find_loader'):
+        return
+
+    def find_loader(name: str):
+        spec = importlib.util.find_spec(name)
+        return None if spec is None else spec.loader
+
+    misc.pkgutil = SimpleNamespace(find_loader=find_loader)
+
+
+def array_as_radius(visualizer: ModuleType) -> None:
+    """Draw keypoints, whose radius is given as an array of one element.
+
+    Seen in mmpose 1.3.2 with NumPy 2.4, whose arrays with dimensions are no
+    longer taken for a number.
+    """
+    import numpy as np
+    if np.lib.NumpyVersion(np.__version__) < '2.4.0':
+        return
+    upstream = visualizer.OpencvBackendVisualizer.draw_circles
+
+    @functools.wraps(upstream)
+    def draw_circles(self, center, radius, *args, **kwargs):
+        if self.backend == 'opencv':
+            radius = np.asarray(radius).item()
+        return upstream(self, center, radius, *args, **kwargs)
+
+    visualizer.OpencvBackendVisualizer.draw_circles = draw_circles

@@ -1,0 +1,105 @@
+"""PCK normalised by the torso's diagonal, as used for Leeds Sports Pose."""
+from typing import Dict, Optional, Sequence
+
+import numpy as np
+from mmpose.evaluation.metrics import PCKAccuracy
+from mmpose.registry import METRICS
+
+#: Torso diagonals in the order in which they are tried.
+DIAGONALS = (('left_shoulder', 'right_hip'), ('right_shoulder', 'left_hip'))
+
+
+def torso_sizes(keypoints: np.ndarray, labelled: np.ndarray,
+                names: Sequence[str]) -> np.ndarray:
+    """Return each person's torso diagonal.
+
+    Args:
+        keypoints (np.ndarray): Ground-truth keypoints (N, K, 2) in pixels.
+        labelled (np.ndarray): Which of them are labelled, bool (N, K).
+        names (Sequence[str]): The K keypoints' names.
+
+    Returns:
+        np.ndarray: ``|left shoulder - right hip|`` (N, ) in pixels, the other
+        diagonal where one of the two is unlabelled, NaN where neither can be
+        taken.
+    """
+    sizes = np.full(len(keypoints), np.nan)
+    for pair in reversed(DIAGONALS):
+        a, b = (list(names).index(name) for name in pair)
+        both = labelled[:, a] & labelled[:, b]
+        sizes[both] = np.linalg.norm(
+            keypoints[both, a] - keypoints[both, b], axis=-1)
+    return sizes
+
+
+@METRICS.register_module()
+class TorsoPCKAccuracy(PCKAccuracy):
+    """Percentage of Correct Keypoints, normalised by the torso.
+
+    A labelled joint is right when its error is at most ``thr`` times the
+    distance from left shoulder to right hip (the other diagonal where one of
+    them is unlabelled). Persons with neither diagonal are left out. The mean
+    is over the keypoints' accuracies, as in
+    :func:`mmpose.evaluation.functional.keypoint_pck_accuracy`.
+
+    Args:
+        thr (Sequence[float]): Thresholds. Default: ``(0.2, 0.1)``.
+        collect_device (str): See :class:`PCKAccuracy`. Default: ``'cpu'``.
+        prefix (str, optional): Prefix of the metric names. Default:
+            ``'torso'``.
+
+    The metrics are ``PCK@0.2``, ``PCK@0.1`` (means, from 0 to 1) and
+    ``PCK@0.2/<keypoint name>`` for the first threshold.
+    """
+
+    default_prefix = 'torso'
+
+    def __init__(self,
+                 thr: Sequence[float] = (0.2, 0.1),
+                 collect_device: str = 'cpu',
+                 prefix: Optional[str] = None) -> None:
+        super().__init__(
+            norm_item=(), collect_device=collect_device, prefix=prefix)
+        self.thr = tuple(thr)
+
+    def compute_metrics(self, results: list) -> Dict[str, float]:
+        """Compute the metrics from the results of all batches.
+
+        Args:
+            results (list): ``pred_coords``, ``gt_coords`` and ``mask`` of
+                each person, as :meth:`PCKAccuracy.process` keeps them.
+
+        Returns:
+            dict[str, float]: See the class.
+
+        Raises:
+            ValueError: If no person has a torso diagonal labelled.
+        """
+        pred, gt, labelled = (
+            np.concatenate([result[key] for result in results])
+            for key in ('pred_coords', 'gt_coords', 'mask'))
+        names = [
+            self.dataset_meta['keypoint_id2name'][i]
+            for i in range(gt.shape[1])
+        ]
+        sizes = torso_sizes(gt, labelled, names)
+        measured = np.isfinite(sizes)
+        if not measured.any():
+            raise ValueError('no person has both joints of a torso diagonal '
+                             f'{DIAGONALS} labelled: PCK has no unit')
+        error = np.linalg.norm(pred - gt, axis=-1)[measured]
+        labelled, sizes = labelled[measured], sizes[measured, None]
+        counts = labelled.sum(0)
+
+        metrics = {}
+        for thr in self.thr:
+            right = ((error <= thr * sizes) & labelled).sum(0)
+            accuracy = right[counts > 0] / counts[counts > 0]
+            metrics[f'PCK@{thr}'] = float(accuracy.mean())
+            if thr == self.thr[0]:
+                named = [n for n, count in zip(names, counts) if count > 0]
+                metrics.update({
+                    f'PCK@{thr}/{name}': float(value)
+                    for name, value in zip(named, accuracy)
+                })
+        return metrics

@@ -1,0 +1,90 @@
+"""LPN's heatmap head: grouped deconvolutions and pointwise convolutions."""
+from math import gcd
+from typing import Optional, Sequence
+
+from mmcv.cnn import ConvModule
+from mmpose.models.heads import HeatmapHead
+from mmpose.registry import MODELS
+from torch import nn
+
+#: Kernel size of a stride-2 deconvolution to its padding, output padding.
+DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
+
+
+@MODELS.register_module()
+class LPNHead(HeatmapHead):
+    """Heatmap head of the Lightweight Pose Network.
+
+    `Simple and Lightweight Human Pose Estimation
+    <https://arxiv.org/abs/1911.10346>`_. A :class:`HeatmapHead` in which each
+    deconvolution has ``gcd(in, out)`` groups and is followed by a 1x1
+    convolution that mixes the channels; both with norm and ReLU. With the
+    default arguments the heatmaps are 4 times as large as the feature map.
+
+    Args:
+        in_channels (int): Channels of the last feature map. Default: 512.
+        out_channels (int): Number of keypoints K.
+        deconv_out_channels (Sequence[int]): Output channels of each
+            upsampling step. Default: ``(256, 256)``.
+        deconv_kernel_sizes (Sequence[int]): Kernel size of each
+            deconvolution, 2, 3 or 4. Default: ``(4, 4)``.
+        norm_cfg (dict): Config of the norm layers. Default:
+            ``dict(type='BN')``.
+        **kwargs: Those of :class:`mmpose.models.heads.HeatmapHead`:
+            ``conv_out_channels``, ``conv_kernel_sizes``, ``final_layer``,
+            ``loss``, ``decoder``, ``init_cfg``.
+
+    Raises:
+        ValueError: If a kernel size is not supported or the two sequences
+            differ in length.
+
+    Example:
+        >>> import torch
+        >>> from lpn_mmpose.models import LPNHead
+        >>> self = LPNHead(in_channels=512, out_channels=17)
+        >>> tuple(self((torch.rand(1, 512, 16, 12), )).shape)
+        (1, 17, 64, 48)
+    """
+
+    def __init__(self,
+                 in_channels: int = 512,
+                 out_channels: int = 17,
+                 deconv_out_channels: Optional[Sequence[int]] = (256, 256),
+                 deconv_kernel_sizes: Optional[Sequence[int]] = (4, 4),
+                 norm_cfg: dict = dict(type='BN'),
+                 **kwargs) -> None:
+        # before super().__init__, which builds the layers
+        self.norm_cfg = norm_cfg
+        super().__init__(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            deconv_out_channels=deconv_out_channels,
+            deconv_kernel_sizes=deconv_kernel_sizes,
+            **kwargs)
+
+    def _make_deconv_layers(self, in_channels: int,
+                            layer_out_channels: Sequence[int],
+                            layer_kernel_sizes: Sequence[int]) -> nn.Module:
+        """Create the upsampling steps, two ConvModules each."""
+        layers = []
+        for out_channels, kernel_size in zip(layer_out_channels,
+                                             layer_kernel_sizes):
+            if kernel_size not in DECONV_PADDING:
+                raise ValueError(
+                    f'deconv_kernel_sizes must be from '
+                    f'{sorted(DECONV_PADDING)}, got {kernel_size!r}')
+            padding, output_padding = DECONV_PADDING[kernel_size]
+            deconv = ConvModule(
+                in_channels,
+                out_channels,
+                kernel_size,
+                stride=2,
+                padding=padding,
+                groups=gcd(in_channels, out_channels),
+                conv_cfg=dict(type='deconv', output_padding=output_padding),
+                norm_cfg=self.norm_cfg)
+            pointwise = ConvModule(
+                out_channels, out_channels, 1, norm_cfg=self.norm_cfg)
+            layers += [deconv, pointwise]
+            in_channels = out_channels
+        return nn.Sequential(*layers)

@@ -1,0 +1,1 @@
+import lpn_mmpose  # noqa: F401  mends MMPose before any test imports it

@@ -1,0 +1,289 @@
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.apis import init_model
+from synthetic import make_all
+
+from lpn_mmpose import cli
+from lpn_mmpose.analysis import complexity
+
+ROOT = Path(__file__).parents[1]
+LPN = ROOT / 'configs/body_2d_keypoint/lpn'
+COCO = LPN / 'coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
+MPII = LPN / 'mpii/td-hm_lpn50_8xb32-150e_mpii-256x256.py'
+LSPET = min(LPN.glob('lspet/td-hm_lpn50_*.py'))
+
+#: Two iterations an epoch, everything in this process.
+SMALL = [
+    'train_dataloader.batch_size=2', 'val_dataloader.batch_size=4',
+    'test_dataloader.batch_size=4', 'train_cfg.val_interval=1',
+    'default_hooks.checkpoint.interval=1', 'default_hooks.logger.interval=1'
+] + [
+    f'{split}_dataloader.{option}' for split in ('train', 'val', 'test')
+    for option in ('num_workers=0', 'persistent_workers=False')
+]
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return make_all(tmp_path_factory.mktemp('tools'))
+
+
+@pytest.fixture
+def run(data, monkeypatch):
+    """Run a tool in this process, where ``data/`` lies."""
+    # laying out the configs in the logs would take half of the time
+    monkeypatch.setattr('mmengine.config.config.FormatCode',
+                        lambda text, **_: (text, True))
+
+    def run(tool, *args):
+        monkeypatch.chdir(data)
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+
+    return run
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """Run a tool that must end in one line, and return the line."""
+
+    def fails(tool, *args):
+        with pytest.raises(SystemExit) as end:
+            run(tool, *args)
+        assert end.value.code == 2
+        printed = capsys.readouterr()
+        line, = printed.err.splitlines()
+        assert line.startswith('error: ') and not printed.out
+        return line
+
+    return fails
+
+
+@pytest.fixture(scope='module')
+def checkpoint(data):
+    """LPN-50 of COCO, as it is before training."""
+    path = data / 'initial.pth'
+    model = init_model(str(COCO), device='cpu')
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    'config, metric', [(COCO, 'coco/AP'), (MPII, 'PCK'),
+                       (LSPET, 'torso/PCK@0.2')],
+    ids=['coco', 'mpii', 'lspet'])
+def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
+    options = ['--work-dir', tmp_path, '--cfg-options', *SMALL]
+    run('train.py', config, *options, 'train_cfg.max_epochs=1')
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    best = next(tmp_path.glob('best_*.pth'))
+    assert last_line == f'best checkpoint: {best}'
+
+    run('train.py', config, '--resume', *options, 'train_cfg.max_epochs=2')
+    log = capsys.readouterr().out
+    assert 'resumed epoch: 1' in log
+    assert 'Epoch(train) [1]' not in log and 'Epoch(train) [2][2/2]' in log
+    last = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
+    assert last['meta']['epoch'] == 2
+
+    run('test.py', config, tmp_path / 'epoch_2.pth', '--out',
+        tmp_path / 'metrics.json', '--dump', tmp_path / 'dump.pkl',
+        '--show-dir', tmp_path / 'show', *options)
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    printed = dict(
+        line.rsplit(': ', 1)
+        for line in capsys.readouterr().out.splitlines()[-len(metrics):])
+    assert float(printed[metric]) == pytest.approx(metrics[metric], abs=1e-4)
+    assert (tmp_path / 'dump.pkl').stat().st_size > 0
+    assert list(tmp_path.rglob('show/*'))
+
+
+def test_auto_scale_lr_no_validate(run, tmp_path):
+    run('train.py', COCO, '--work-dir', tmp_path, '--auto-scale-lr',
+        '--no-validate', '--cfg-options',
+        *[option for option in SMALL
+          if not option.startswith('val_')], 'train_cfg.max_epochs=1')
+    assert not list(tmp_path.glob('best_*.pth'))
+    state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    group, = state['optimizer']['param_groups']
+    assert group['initial_lr'] == pytest.approx(1e-3 * 2 / 256)
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_bad_config(tool, fails, tmp_path):
+    args = ['checkpoint.pth'] if tool == 'test.py' else []
+    assert 'no/such.py does not exist' in fails(tool, 'no/such.py', *args)
+    broken = tmp_path / 'broken.py'
+    broken.write_text("_base_ = ['./no_such_base.py']\n")
+    line = fails(tool, broken, *args)
+    assert str(broken) in line and 'no_such_base.py' in line
+
+
+@pytest.mark.parametrize('key, value', [
+    ('train_dataloader.dataset.ann_file', 'no.json'),
+    ('train_dataloader.dataset.data_prefix.img', 'no/'),
+    ('val_dataloader.dataset.data_root', 'no/'),
+    ('val_evaluator.ann_file', 'no.json'),
+])
+def test_missing_training_data(key, value, fails):
+    line = fails('train.py', COCO, '--cfg-options', f'{key}={value}')
+    assert value in line and '--cfg-options' in line
+
+
+def test_bad_options(fails, checkpoint):
+    line = fails('train.py', COCO, '--cfg-options', 'codec.sigma.x=1')
+    assert 'do not fit' in line and str(COCO) in line
+    line = fails('test.py', COCO, checkpoint, '--dump', 'dump.txt')
+    assert 'must be a pkl file' in line
+
+
+def test_missing_test_data(fails, checkpoint):
+    line = fails('test.py', COCO, checkpoint, '--cfg-options',
+                 'test_dataloader.dataset.bbox_file=no.json')
+    assert 'no.json' in line
+    assert 'test_dataloader.dataset.bbox_file=None' in line
+    line = fails('test.py', MPII, checkpoint, '--cfg-options',
+                 'test_dataloader.dataset.headbox_file=no.mat')
+    assert 'no.mat' in line
+
+
+def test_ground_truth_boxes(run, checkpoint, tmp_path):
+    run('test.py', COCO, checkpoint, '--work-dir', tmp_path, '--cfg-options',
+        *SMALL, 'test_dataloader.dataset.bbox_file=None')
+
+
+def test_bad_checkpoint(fails, checkpoint, tmp_path):
+    line = fails('test.py', COCO, 'no.pth')
+    assert line == 'error: checkpoint no.pth does not exist'
+    text = tmp_path / 'text.pth'
+    text.write_text('not a checkpoint')
+    line = fails('test.py', COCO, text)
+    assert f'checkpoint {text} cannot be read' in line
+
+    line = fails('test.py', COCO, checkpoint, '--cfg-options',
+                 'model.backbone.depth=101')
+    # 17 more blocks of 3 convs, 3 norm layers and a global-context block
+    missing = 17 * (3 + 3 * 4 + 8)
+    assert f'{missing} missing' in line and '0 unexpected' in line
+    line = fails('test.py', MPII, checkpoint)
+    assert '0 missing and 2 of another shape, 0 unexpected' in line
+
+
+def test_bad_checkpoint_to_resume(fails, checkpoint, tmp_path):
+    line = fails('train.py', MPII, '--resume', checkpoint)
+    assert 'another model' in line
+    (tmp_path / 'last_checkpoint').write_text(str(checkpoint))
+    line = fails('train.py', MPII, '--resume', '--work-dir', tmp_path)
+    assert 'another model' in line
+
+
+def test_finetuning_takes_another_head(checkpoint):
+    cli.check_checkpoint(
+        str(checkpoint), Config.fromfile(MPII), strict=False)
+    mobilenet = Config(
+        dict(model=dict(type='MobileNetV2'), default_scope='mmpose'))
+    with pytest.raises(cli.InputError, match='another model'):
+        cli.check_checkpoint(str(checkpoint), mobilenet, strict=False)
+
+
+def test_data_paths_of_wrapped_datasets():
+    inner = dict(data_root='root', ann_file='a.json', data_prefix=dict(img=''))
+    paths = [('ann_file', 'root/a.json'), ('data_prefix.img', 'root/')]
+    wrapped = dict(type='CombinedDataset', datasets=[inner, inner])
+    assert list(cli.data_paths(wrapped)) == 2 * paths
+    wrapped = dict(type='RepeatDataset', dataset=inner)
+    assert list(cli.data_paths(wrapped)) == paths
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA is there')
+def test_without_cuda(fails):
+    assert '--amp needs CUDA' in fails('train.py', COCO, '--amp')
+    line = fails('train.py', COCO, '--launcher', 'slurm')
+    assert '--launcher slurm needs CUDA' in line
+
+
+def test_complexity_by_hand():
+    """One conv 2x3x3x3 and one deconv 2x2x4x4 on 8 x 6 pixels."""
+
+    class Model(torch.nn.Module):
+
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 2, 3, padding=1, bias=False)
+            self.deconv = torch.nn.ConvTranspose2d(2, 2, 4, 2, 1)
+
+        def forward(self, inputs, data_samples, mode):
+            return self.deconv(self.conv(inputs))
+
+    assert complexity(Model(), (8, 6)) == dict(
+        input_shape=[1, 3, 8, 6],
+        params=54 + 66,
+        macs=(54 + 64) * 48,
+        gflops_release=(54 * 48 + 64 * 4 * 48) / 1024**3)
+
+
+@pytest.mark.parametrize('depth, gflops, params', [(50, 1.008, 2911153),
+                                                   (101, 1.414, 5353458),
+                                                   (152, 1.822, 7377459)])
+def test_get_flops(depth, gflops, params, run, capsys):
+    config = str(COCO).replace('lpn50', f'lpn{depth}')
+    run('analysis/get_flops.py', config, '--json')
+    result = json.loads(capsys.readouterr().out)
+    assert result['input_shape'] == [1, 3, 256, 192]
+    assert result['params'] == params
+    assert result['gflops_release'] == pytest.approx(gflops, abs=5e-4)
+
+
+def test_get_flops_table(run, fails, capsys):
+    run('analysis/get_flops.py', MPII, '--shape', 128, 64)
+    out = capsys.readouterr().out
+    assert '1x3x128x64' in out and '2,910,896' in out
+    assert 'does not exist' in fails('analysis/get_flops.py', 'no/such.py')
+
+
+def test_mmposes_own_tool_trains_our_config(data, tmp_path):
+    """As ``mim train mmpose CONFIG`` does, without importing us first."""
+    tool = cli.mmpose_tool('train').__file__
+    args = [COCO, '--work-dir', tmp_path, '--cfg-options', *SMALL]
+    subprocess.run([sys.executable, tool, *args, 'train_cfg.max_epochs=1'],
+                   cwd=data,
+                   env=dict(os.environ, PYTHONPATH=str(ROOT)),
+                   check=True)
+    assert next(tmp_path.glob('best_coco_AP_epoch_1.pth'))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='would take the GPUs')
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_dist_scripts_on_cpus(script, data, checkpoint, tmp_path):
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    # the scripts call "python"
+    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
+    args = [COCO, 2] if script == 'dist_train.sh' else [COCO, checkpoint, 2]
+    result = subprocess.run(
+        [
+            'bash', ROOT / 'tools' / script, *map(str, args), '--work-dir',
+            tmp_path, '--cfg-options', *SMALL, 'train_cfg.max_epochs=1'
+        ],
+        cwd=data,
+        env=dict(os.environ, PATH=path, PORT=str(port)),
+        capture_output=True,
+        text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'Distributed training: True' in result.stdout + result.stderr
+    # two of the four images go to each process
+    if script == 'dist_train.sh':
+        assert next(tmp_path.glob('epoch_1.pth'))
+        assert result.stdout.count('best checkpoint: ') == 1
+    else:
+        assert result.stdout.count('\ncoco/AP: ') == 1

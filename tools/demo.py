@@ -1,0 +1,41 @@
+#!/usr/bin/env python
+"""Find the poses in an image, a folder or a video, and draw them."""
+import argparse
+import logging
+
+import lpn_mmpose  # noqa: F401, puts the mends in place
+from lpn_mmpose import cli
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('input', help='image, video, or folder of them')
+    parser.add_argument(
+        '--model',
+        default='lpn50-lsp',
+        help='name of a model or path of a config (default: lpn50-lsp)')
+    parser.add_argument('--weights', help="path or URL; default: the model's")
+    parser.add_argument(
+        '--det-model',
+        default='whole_image',
+        help='config or name of an MMDet detector of persons; default: the '
+        'whole image is one box')
+    parser.add_argument('--det-weights', help='path or URL')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out-dir', default='outputs/demo')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    logging.disable(logging.WARNING)  # MMEngine's would bury the result
+    from lpn_mmpose.demo import run
+    try:
+        lines = run(args)
+    except (cli.InputError, FileNotFoundError) as error:
+        cli.fail(error)
+    print('\n'.join(lines))
+
+
+if __name__ == '__main__':
+    main()

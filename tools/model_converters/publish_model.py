@@ -1,0 +1,33 @@
+#!/usr/bin/env python
+"""Strip a training checkpoint to its weights, config and dataset meta."""
+import argparse
+import sys
+
+import lpn_mmpose  # noqa: F401, puts the mends in place
+from lpn_mmpose.publish import publish
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('src', help='checkpoint written by training')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--fp32', action='store_true', help='keep float32 weights')
+    parser.add_argument(
+        '--no-digest',
+        action='store_true',
+        help='do not append the SHA-256 to the file name')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    try:
+        path = publish(args.src, args.dst, not args.fp32, not args.no_digest)
+    except (OSError, ValueError) as error:
+        sys.exit(f'error: {error}')
+    print(path)
+
+
+if __name__ == '__main__':
+    main()
