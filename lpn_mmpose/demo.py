@@ -1,5 +1,7 @@
 """What ``tools/demo.py`` does: poses in photographs and videos, as pictures."""
 import argparse
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import List, Sequence
 
@@ -83,17 +85,21 @@ def run(args: argparse.Namespace) -> List[str]:
         InputError: If an input cannot be used; of a folder, all of them.
     """
     files = list_inputs(args.input)
+    if Path(args.out_dir).resolve() == files[0].resolve().parent:
+        raise InputError(f'--out-dir {args.out_dir} is the folder of the '
+                         'input, which would be drawn over; give another')
     single = len(files) == 1
     if single:
         check_readable(files[0])
-    inferencer = MMPoseInferencer(
-        pose2d=args.model,
-        pose2d_weights=args.weights,
-        det_model=args.det_model,
-        det_weights=args.det_weights,
-        det_cat_ids=[0],
-        device=args.device,
-        show_progress=False)
+    with redirect_stdout(sys.stderr):  # MMEngine prints what it loads
+        inferencer = MMPoseInferencer(
+            pose2d=args.model,
+            pose2d_weights=args.weights,
+            det_model=args.det_model,
+            det_weights=args.det_weights,
+            det_cat_ids=[0],
+            device=args.device,
+            show_progress=False)
     names = inferencer.inferencer.model.dataset_meta['keypoint_id2name']
     out_dir = Path(args.out_dir)
     lines, done = [], 0

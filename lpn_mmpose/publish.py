@@ -18,7 +18,8 @@ def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
             converted back when they are loaded into a model. Default: True.
 
     Returns:
-        dict: ``state_dict`` and ``meta`` (the config and ``dataset_meta``).
+        dict: ``state_dict``, and ``meta`` with ``dataset_meta`` but not the
+        config, which holds paths of the machine that trained.
 
     Raises:
         KeyError: If there is no ``state_dict``.
@@ -27,7 +28,7 @@ def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
         key: value.half() if half and value.is_floating_point() else value
         for key, value in checkpoint['state_dict'].items()
     }
-    kept = ('cfg', 'dataset_meta', 'epoch', 'iter', 'mmengine_version')
+    kept = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')
     meta = checkpoint.get('meta', {})
     return dict(
         state_dict=state_dict,

@@ -1,1 +1,17 @@
+import pytest
+from mmengine.visualization import Visualizer
+
 import lpn_mmpose  # noqa: F401  mends MMPose before any test imports it
+
+
+def visualizer_classes(cls=Visualizer):
+    """List a class and all that inherit from it."""
+    return [cls] + [c for s in cls.__subclasses__() for c in visualizer_classes(s)]
+
+
+@pytest.fixture(autouse=True)
+def no_visualizer_left():
+    """A test must not find the visualizer that another one created."""
+    yield
+    for cls in visualizer_classes():
+        cls._instance_dict.clear()

@@ -135,10 +135,9 @@ def test_config_scope_names_missing_file(root, tmp_path):
         Config.fromfile(child)
 
 
+@pytest.mark.parametrize('root', ['wheel'], indirect=True)
 def test_hub(root, monkeypatch):
     """``mmengine.hub`` reads installed packages alone, from ``.mim``."""
-    if root.name != '.mim':
-        pytest.skip('a checkout has no .mim')
     monkeypatch.setattr('mmengine.hub.hub.get_installed_path',
                         lambda package: str(root.parent))
     cfg = get_config('lpn_mmpose::tiny/tiny.py')

@@ -41,7 +41,7 @@ def test_keeps_weights_and_meta_alone(checkpoint, tmp_path):
     small = _load_checkpoint(str(path), map_location='cpu')
     full = _load_checkpoint(str(checkpoint), map_location='cpu')
     assert set(small) == {'state_dict', 'meta'}
-    assert set(small['meta']) == {'cfg', 'epoch', 'dataset_meta'}
+    assert set(small['meta']) == {'epoch', 'dataset_meta'}
     weight, half = (c['state_dict']['0.weight'] for c in (full, small))
     assert half.dtype == torch.float16
     torch.testing.assert_close(half.float(), weight, rtol=1e-3, atol=1e-4)

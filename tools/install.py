@@ -45,7 +45,7 @@ def fingerprint():
     digest = hashlib.sha256(sys.version.encode())
     folder = os.path.join(ROOT, 'requirements')
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    for path in paths + [os.path.join(ROOT, 'constraints.txt')]:
+    for path in paths + [os.path.join(ROOT, 'constraints.txt'), __file__]:
         with open(path, 'rb') as file:
             digest.update(file.read())
     return digest.hexdigest()
@@ -98,7 +98,7 @@ def pip(python, *options):
 
 def install_packages(python):
     """Install the requirements in the order that MMPose needs."""
-    pip(python, *requirements('base', 'mmpose', 'tests'))
+    pip(python, *requirements('base', 'mmpose', 'mim', 'tests'))
     options = ['--no-deps', '--no-build-isolation']
     if sys.version_info >= XTCOCOTOOLS_WHEELS:
         options += ['--no-binary', 'xtcocotools']

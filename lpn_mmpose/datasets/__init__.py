@@ -1,4 +1,5 @@
 """Datasets, registered in MMPose's ``DATASETS``."""
 from .lspet import LspetDataset
+from .mpii import ZeroBasedMpiiDataset
 
-__all__ = ['LspetDataset']
+__all__ = ['LspetDataset', 'ZeroBasedMpiiDataset']

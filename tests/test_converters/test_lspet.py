@@ -10,8 +10,11 @@ from mmengine.registry import init_default_scope
 from scipy.io import savemat
 
 from lpn_mmpose.converters import convert_lspet
-from lpn_mmpose.converters.lspet import (CROWDPOSE_KEYPOINTS, LSPET_KEYPOINTS,
-                                         keypoints_bbox)
+from lpn_mmpose.converters.lspet import (
+    CROWDPOSE_KEYPOINTS,
+    LSPET_KEYPOINTS,
+    keypoints_bbox,
+)
 
 TOOL = Path(__file__).parents[2] / 'tools/dataset_converters/lspet_to_coco.py'
 
@@ -40,8 +43,9 @@ def lspet(tmp_path):
 
 
 def test_order_is_crowdposes():
-    import lpn_mmpose.datasets  # noqa: F401
     from mmpose.datasets.datasets.utils import parse_pose_metainfo
+
+    import lpn_mmpose.datasets  # noqa: F401
     meta = parse_pose_metainfo(
         dict(from_file='configs/_base_/datasets/crowdpose.py'))
     names = [meta['keypoint_id2name'][i] for i in range(14)]

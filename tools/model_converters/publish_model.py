@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Strip a training checkpoint to its weights, config and dataset meta."""
+"""Strip a training checkpoint to its weights and dataset meta."""
 import argparse
 import sys
 

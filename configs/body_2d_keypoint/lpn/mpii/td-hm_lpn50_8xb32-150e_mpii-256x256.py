@@ -57,4 +57,6 @@ train_pipeline = [
 ]
 
 # data loaders
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(
+    batch_size=32,
+    dataset=dict(type='ZeroBasedMpiiDataset', pipeline=train_pipeline))

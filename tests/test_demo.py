@@ -1,0 +1,94 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lpn_mmpose.cli import InputError
+from lpn_mmpose.demo import check_readable, keypoint_table, list_inputs
+
+ROOT = Path(__file__).parents[1]
+PHOTO = ROOT / 'demo/demo.jpg'
+
+
+def demo(*args):
+    return subprocess.run(
+        [sys.executable, ROOT / 'tools/demo.py', *map(str, args)],
+        capture_output=True,
+        text=True)
+
+
+def test_photo(tmp_path):
+    run = demo(PHOTO, '--out-dir', tmp_path)
+    assert run.returncode == 0, run.stderr
+    *table, drawn, json_path = run.stdout.splitlines()
+    assert table[-15].split() == ['keypoint', 'x', 'y', 'score']
+    assert drawn == f'drawn  {tmp_path / "demo.jpg"}'
+    assert json_path == f'JSON   {tmp_path / "demo.json"}'
+
+    picture, photo = (cv2.imread(str(p)) for p in (tmp_path / 'demo.jpg', PHOTO))
+    assert picture.shape == photo.shape
+    changed = np.abs(picture.astype(int) - photo).max(-1) > 60
+    assert 0.002 < changed.mean() < 0.5  # a skeleton, and not all over
+
+    person, = json.loads((tmp_path / 'demo.json').read_text())
+    keypoints = np.array(person['keypoints'])
+    assert keypoints.shape == (14, 2)
+    for line, (x, y), score in zip(table[-14:], keypoints,
+                                   person['keypoint_scores']):
+        assert line.split()[1:] == [f'{x:.1f}', f'{y:.1f}', f'{score:.2f}']
+    # the worker stands upright: head above hips above ankles
+    y = {line.split()[0]: float(line.split()[2]) for line in table[-14:]}
+    assert y['top_head'] < y['left_hip'] < y['left_ankle']
+
+
+def test_folder_and_video(tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    (folder / 'notes.txt').write_text('no image')
+    (folder / 'broken.jpg').write_bytes(b'no image')
+    photo = cv2.imread(str(PHOTO))
+    cv2.imwrite(str(folder / 'a.png'), photo)
+    height, width = photo.shape[:2]
+    writer = cv2.VideoWriter(
+        str(folder / 'b.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5,
+        (width // 2 * 2, height))
+    for _ in range(3):
+        writer.write(photo[:, :width // 2 * 2])
+    writer.release()
+
+    run = demo(folder, '--out-dir', tmp_path / 'out')
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert lines[0] == f'{folder / "a.png"}: frames 1, persons 1'
+    assert f'{folder / "b.avi"}: frames 3, persons 3' in lines
+    skipped, = (line for line in lines if line.startswith('skipped'))
+    assert 'broken.jpg' in skipped
+    for line in lines:
+        if line.startswith(('drawn', 'JSON')):
+            assert Path(line.split(maxsplit=1)[1]).stat().st_size > 0
+    assert len(json.loads((tmp_path / 'out/b.json').read_text())) == 3
+
+
+@pytest.mark.parametrize('name', ['missing.jpg', 'empty', 'broken.jpg'])
+def test_unusable_input_gives_one_line(name, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'broken.jpg').write_bytes(b'no image')
+    with pytest.raises(InputError, match=name):
+        check_readable(list_inputs(tmp_path / name)[0])
+
+
+def test_tool_ends_in_one_line(tmp_path):
+    run = demo(tmp_path / 'missing.jpg')
+    assert run.returncode == 2
+    line = run.stderr.splitlines()[-1]
+    assert line == f'error: {tmp_path / "missing.jpg"} does not exist'
+    assert 'Traceback' not in run.stderr
+
+
+def test_table():
+    table = keypoint_table(['neck'], np.array([[1.25, 200.]]), np.array([0.5]))
+    assert table.splitlines()[1].split() == ['neck', '1.2', '200.0', '0.50']
