@@ -8,7 +8,6 @@ from deep inside, and that machines without CUDA are served.
 import argparse
 import importlib.util
 import os.path as osp
-import pickle
 import re
 import sys
 from types import ModuleType
@@ -160,6 +159,28 @@ def check_data(cfg: Config, *splits: str) -> None:
                     f'{split}_evaluator.ann_file with --cfg-options')
 
 
+def load_checkpoint(path: str) -> dict:
+    """Load a checkpoint.
+
+    Args:
+        path (str): File or URL.
+
+    Raises:
+        InputError: If it is missing or is not a checkpoint.
+    """
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(
+            path, map_location='cpu', logger='silent')
+    except FileNotFoundError:
+        raise InputError(f'checkpoint {path} does not exist') from None
+    except Exception as error:  # a broken pickle can raise anything
+        raise InputError(f'checkpoint {path} cannot be read: '
+                         f'{type(error).__name__}: {error}') from error
+    if not isinstance(checkpoint, dict):
+        raise InputError(f'checkpoint {path} holds no state dict')
+    return checkpoint
+
+
 def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
     """Check that a checkpoint fits a config's model.
 
@@ -175,17 +196,7 @@ def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
         InputError: If the checkpoint is missing, is not a checkpoint or
             belongs to another model.
     """
-    try:
-        checkpoint = CheckpointLoader.load_checkpoint(
-            path, map_location='cpu', logger='silent')
-    except FileNotFoundError:
-        raise InputError(f'checkpoint {path} does not exist') from None
-    except (OSError, EOFError, RuntimeError,
-            pickle.UnpicklingError) as error:
-        raise InputError(f'checkpoint {path} cannot be read: '
-                         f'{error}') from error
-    if not isinstance(checkpoint, dict):
-        raise InputError(f'checkpoint {path} holds no state dict')
+    checkpoint = load_checkpoint(path)
     given = {
         re.sub(r'^module\.', '', key): tuple(value.shape)
         for key, value in checkpoint.get('state_dict', checkpoint).items()

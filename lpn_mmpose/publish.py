@@ -5,6 +5,8 @@ from typing import Dict
 
 import torch
 
+from .cli import InputError, load_checkpoint
+
 
 def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
     """Return what inference and fine-tuning need of a training checkpoint.
@@ -50,13 +52,11 @@ def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
         Path: The file written.
 
     Raises:
-        FileNotFoundError: If ``src`` is missing.
-        ValueError: If ``src`` is no MMEngine checkpoint.
+        InputError: If ``src`` is missing or is no MMEngine checkpoint.
     """
-    from mmengine.runner.checkpoint import _load_checkpoint
-    checkpoint = _load_checkpoint(str(src), map_location='cpu')
+    checkpoint = load_checkpoint(str(src))
     if 'state_dict' not in checkpoint:
-        raise ValueError(f'{src} has no "state_dict": it is not an MMEngine '
+        raise InputError(f'{src} has no "state_dict": it is not an MMEngine '
                          'checkpoint')
     dst = Path(dst)
     dst.parent.mkdir(parents=True, exist_ok=True)

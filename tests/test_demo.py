@@ -32,7 +32,7 @@ def test_photo(tmp_path):
     picture, photo = (cv2.imread(str(p)) for p in (tmp_path / 'demo.jpg', PHOTO))
     assert picture.shape == photo.shape
     changed = np.abs(picture.astype(int) - photo).max(-1) > 60
-    assert 0.002 < changed.mean() < 0.5  # a skeleton, and not all over
+    assert 0.01 < changed.mean() < 0.5  # a skeleton, and not all over
 
     person, = json.loads((tmp_path / 'demo.json').read_text())
     keypoints = np.array(person['keypoints'])

@@ -60,12 +60,14 @@ def test_fp32_is_exact(checkpoint, tmp_path):
 
 def test_tool_names_what_it_cannot_read(tmp_path):
     torch.save(dict(weight=torch.zeros(1)), tmp_path / 'bare.pth')
-    for name, message in (('no.pth', 'can not be found'),
+    (tmp_path / 'junk.pth').write_text('junk')
+    for name, message in (('no.pth', 'does not exist'),
+                          ('junk.pth', 'cannot be read'),
                           ('bare.pth', 'not an MMEngine checkpoint')):
         run = subprocess.run(
             [sys.executable, TOOL, tmp_path / name, tmp_path / 'dst.pth'],
             capture_output=True,
             text=True)
-        assert run.returncode == 1
+        assert run.returncode == 2
         assert message in run.stderr and 'Traceback' not in run.stderr
         assert name in run.stderr.splitlines()[-1]

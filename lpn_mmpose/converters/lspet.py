@@ -85,7 +85,13 @@ def _load_splits(src: Path, splits_file: Optional[Path],
                  num_images: int) -> Dict[str, Sequence[str]]:
     if splits_file is None:
         return {'train': sorted(p.name for p in (src / 'images').glob('*'))}
-    splits = json.loads(Path(splits_file).read_text())
+    try:
+        splits = json.loads(Path(splits_file).read_text())
+    except ValueError as error:
+        raise ValueError(f'{splits_file} is not JSON: {error}') from error
+    if not isinstance(splits, dict) or not splits:
+        raise ValueError(f'{splits_file} must map split names to lists of '
+                         'image names: {"train": ["im00001.jpg"]}')
     for split, names in splits.items():
         for name in names:
             match = _IMAGE_NAME.fullmatch(name)

@@ -107,6 +107,14 @@ def test_bad_split_name_is_refused(lspet, tmp_path):
         convert_lspet(lspet, tmp_path / 'out', splits)
 
 
+@pytest.mark.parametrize('content', ['{', '["im00001.jpg"]', '{}', ''])
+def test_bad_splits_file_is_named(lspet, tmp_path, content):
+    splits = tmp_path / 'splits.json'
+    splits.write_text(content)
+    with pytest.raises(ValueError, match='splits.json'):
+        convert_lspet(lspet, tmp_path / 'out', splits)
+
+
 def test_tool_prints_the_summary_and_names_what_is_missing(lspet, tmp_path):
     run = subprocess.run(
         [sys.executable, TOOL, lspet, tmp_path / 'out'],

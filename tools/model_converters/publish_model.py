@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Strip a training checkpoint to its weights and dataset meta."""
 import argparse
-import sys
 
 import lpn_mmpose  # noqa: F401, puts the mends in place
+from lpn_mmpose import cli
 from lpn_mmpose.publish import publish
 
 
@@ -24,8 +24,8 @@ def main():
     args = parse_args()
     try:
         path = publish(args.src, args.dst, not args.fp32, not args.no_digest)
-    except (OSError, ValueError) as error:
-        sys.exit(f'error: {error}')
+    except (cli.InputError, OSError) as error:
+        cli.fail(error)
     print(path)
 
 
