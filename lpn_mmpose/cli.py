@@ -7,21 +7,29 @@ from deep inside, and that machines without CUDA are served.
 """
 import argparse
 import importlib.util
+import logging
+import os
 import os.path as osp
 import re
+import shutil
 import sys
+from glob import escape as glob_escape
+from glob import glob
 from types import ModuleType
-from typing import Iterator, NoReturn, Tuple
+from typing import Iterator, List, NoReturn, Optional, Tuple
 
 import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_distributed, is_main_process
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_installed_path
 from mmpose.registry import MODELS
+
+from lpn_mmpose.engine import bfloat16_is_fast
 
 
 class InputError(ValueError):
@@ -225,6 +233,58 @@ def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
             f'another shape, {len(unexpected)} unexpected (e.g. {example})')
 
 
+def checkpoints(work_dir: str) -> List[str]:
+    """List what a run can be resumed from, the newest first.
+
+    Args:
+        work_dir (str): Work directory of the run.
+    """
+    numbered = {}
+    for path in glob(osp.join(glob_escape(work_dir), '*_*.pth')):
+        match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', osp.basename(path))
+        if match:
+            numbered[path] = int(match[1])
+    paths = sorted(numbered, key=numbered.get, reverse=True)
+    pointer = osp.join(work_dir, 'last_checkpoint')
+    if osp.isfile(pointer):
+        with open(pointer) as file:
+            last = file.read().strip()
+        if last and osp.isfile(last):
+            paths = [last] + [p for p in paths if not osp.samefile(p, last)]
+    return paths
+
+
+def find_resumable(work_dir: str) -> Optional[str]:
+    """Find the newest checkpoint of a run that can be read.
+
+    A process killed while it wrote may have left a broken file or a pointer
+    to nothing; MMEngine would stop there.
+
+    Args:
+        work_dir (str): Work directory of the run.
+
+    Returns:
+        str or None: The file; None if there is none to resume from.
+
+    Raises:
+        InputError: If there are checkpoints and none of them can be read.
+    """
+    errors = []
+    for path in checkpoints(work_dir):
+        try:
+            load_checkpoint(path)
+        except InputError as error:
+            errors.append(error)
+            print_log(f'{error}; trying an older one', 'current',
+                      logging.WARNING)
+        else:
+            return path
+    if errors:
+        raise InputError(f'no checkpoint in {work_dir} can be read, the '
+                         f'newest: {errors[0]}')
+    return None
+
+
 def prepare_launcher(cfg: Config) -> None:
     """Let torchrun's processes train on CPUs where CUDA is absent.
 
@@ -248,6 +308,48 @@ def prepare_launcher(cfg: Config) -> None:
     cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
 
 
+def use_bfloat16(cfg: Config) -> None:
+    """Train in bfloat16, also on CPUs.
+
+    Args:
+        cfg (Config): Config with ``optim_wrapper``.
+
+    Raises:
+        InputError: If it has an optimizer wrapper of another kind.
+    """
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', 'AutocastOptimWrapper'):
+        raise InputError(f'--amp does not go with optim_wrapper.type='
+                         f'{wrapper} without CUDA')
+    cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')
+    if not bfloat16_is_fast():
+        print_log('this machine emulates bfloat16: training is faster '
+                  'without --amp', 'current', logging.WARNING)
+
+
+def check_compiler(cfg: Config) -> None:
+    """Check that ``compile=True`` can work.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        InputError: If torch.compile would need a C++ compiler and there is
+            none.
+    """
+    options = cfg.get('compile')
+    backend = 'inductor'
+    if isinstance(options, dict):
+        backend = options.get('backend', backend)
+    if not options or backend != 'inductor' or torch.cuda.is_available():
+        return
+    compiler = os.environ.get('CXX', 'g++')
+    if shutil.which(compiler) is None:
+        raise InputError(f'compile=True needs a C++ compiler, and {compiler} '
+                         'is not there; install it, name another one in CXX, '
+                         'or leave compile out')
+
+
 def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     """Return the checked config of a training run.
 
@@ -259,16 +361,19 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
         InputError: If something that the user named cannot be used.
     """
     cfg = load_config(args.config)
-    if args.amp and not torch.cuda.is_available():
-        raise InputError('--amp needs CUDA, which this machine does not have; '
-                         'leave it out')
+    wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
+    bfloat16 = args.amp and (wrapper == 'AutocastOptimWrapper'
+                             or not torch.cuda.is_available())
+    args.amp = args.amp and not bfloat16  # else MMEngine's, with CUDA
     cfg = merge_args(cfg, args, tool)
+    if bfloat16:
+        use_bfloat16(cfg)
     check_data(cfg, 'train', 'val')
-    checkpoint = cfg.get('load_from')
-    if checkpoint is None and cfg.get('resume'):
-        checkpoint = find_latest_checkpoint(cfg.work_dir)
-    if checkpoint is not None:
-        check_checkpoint(checkpoint, cfg, strict=cfg.get('resume', False))
+    check_compiler(cfg)
+    if cfg.get('resume') and cfg.get('load_from') is None:
+        cfg.load_from = find_resumable(cfg.work_dir)
+    if cfg.get('load_from') is not None:
+        check_checkpoint(cfg.load_from, cfg, strict=cfg.get('resume', False))
     return cfg
 
 

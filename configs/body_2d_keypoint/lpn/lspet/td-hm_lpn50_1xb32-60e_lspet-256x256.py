@@ -6,7 +6,8 @@ randomness = dict(seed=0)
 
 # optimizer
 optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    type='AutocastOptimWrapper',
+    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0))
 
 # learning policy
@@ -26,7 +27,7 @@ auto_scale_lr = dict(base_batch_size=32)
 # hooks
 default_hooks = dict(
     checkpoint=dict(
-        interval=1, max_keep_ckpts=1, save_best='torso/PCK@0.2',
+        interval=1, max_keep_ckpts=2, save_best='torso/PCK@0.2',
         rule='greater'))
 
 # codec settings

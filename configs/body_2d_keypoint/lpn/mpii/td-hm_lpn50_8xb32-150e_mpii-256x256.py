@@ -24,6 +24,12 @@ param_scheduler = [
 # automatically scaling LR based on the actual training batch size
 auto_scale_lr = dict(base_batch_size=256)
 
+# hooks
+default_hooks = dict(
+    channels_last=dict(type='ChannelsLastHook'),
+    reuse_memory=dict(type='ReuseMemoryHook'),
+    checkpoint=dict(backend_args=dict(backend='atomic')))
+
 # codec settings
 codec = dict(
     type='BetaSoftArgmaxHeatmap',

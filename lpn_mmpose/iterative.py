@@ -1,0 +1,345 @@
+"""Iterative training, LPN's strategy to get along without pre-training.
+
+Section 3.4 of `Simple and Lightweight Human Pose Estimation
+<https://arxiv.org/abs/1911.10346>`_: a network this small is hard to train
+from scratch, and pre-training it on ImageNet costs more than it brings. So it
+is trained in stages. Stage 0 starts from scratch; each later one starts from
+the best weights of the stage before, with a fresh optimizer and the whole
+learning-rate schedule from its beginning, whose high learning rates take the
+network out of the minimum it had settled in.
+"""
+import argparse
+import copy
+import gc
+import hashlib
+import json
+import os
+import os.path as osp
+import time
+from typing import Dict, List, Optional
+
+import mmengine
+from mmengine.config import Config, DictAction
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from lpn_mmpose import cli
+from lpn_mmpose.logs import read_scalars
+
+#: The record of the finished stages, in the work directory.
+RECORD = 'stages.json'
+
+
+class StageRecord:
+    """The finished stages of an iterative training, on disk.
+
+    Args:
+        work_dir (str): Work directory of the whole training.
+        cfg (Config): The config of every stage.
+
+    Raises:
+        cli.InputError: If ``work_dir`` holds stages of another config, or a
+            record that cannot be read.
+    """
+
+    def __init__(self, work_dir: str, cfg: Config) -> None:
+        self.path = osp.join(work_dir, RECORD)
+        self.config = fingerprint(cfg)
+        self.stages: List[Dict] = []
+        if not osp.exists(self.path):
+            return
+        try:
+            with open(self.path) as file:
+                record = json.load(file)
+            self.stages, config = record['stages'], record['config']
+        except (ValueError, KeyError, TypeError) as error:
+            raise cli.InputError(f'{self.path} cannot be read ({error}); '
+                                 'give another --work-dir') from error
+        if config != self.config:
+            raise cli.InputError(
+                f'{work_dir} holds stages trained with another config or '
+                'other --cfg-options; give another --work-dir')
+
+    def add(self, stage: Dict) -> None:
+        """Append a finished stage and write the record, all or nothing."""
+        self.stages.append(stage)
+        if is_main_process():
+            partial = f'{self.path}.partial'
+            mmengine.dump(
+                dict(config=self.config, stages=self.stages),
+                partial,
+                file_format='json',
+                indent=2)
+            os.replace(partial, self.path)
+        barrier()
+
+
+def fingerprint(cfg: Config) -> str:
+    """Return a hash of what must not change between the stages.
+
+    Args:
+        cfg (Config): The config; where it runs and writes does not count.
+    """
+    settings = {
+        key: value
+        for key, value in cfg.to_dict().items()
+        if key not in ('work_dir', 'launcher', 'resume', 'env_cfg')
+    }
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def metric_and_rule(cfg: Config) -> tuple:
+    """Return the metric that picks the best weights and whether more is best.
+
+    Args:
+        cfg (Config): Config with ``default_hooks.checkpoint``.
+
+    Raises:
+        cli.InputError: If the config does not name one metric and its rule.
+    """
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    metric, rule = hook.get('save_best'), hook.get('rule', 'greater')
+    if not isinstance(metric, str) or metric == 'auto' or \
+            rule not in ('greater', 'less'):
+        raise cli.InputError(
+            f'{cfg.filename}: the stages are linked by their best weights, '
+            'so default_hooks.checkpoint.save_best must name a metric and '
+            "rule be 'greater' or 'less'")
+    return metric, rule == 'greater'
+
+
+def stage_config(cfg: Config, index: int, work_dir: str,
+                 previous: Optional[str]) -> Config:
+    """Return the config of one stage.
+
+    Args:
+        cfg (Config): The config of every stage.
+        index (int): The stage, from 0.
+        work_dir (str): Work directory of the whole training.
+        previous (str, optional): Best checkpoint of the stage before.
+
+    Raises:
+        cli.InputError: If the stage was interrupted and none of its
+            checkpoints can be read.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir = osp.join(work_dir, f'stage_{index}')
+    # MMEngine keeps loggers, message hubs and visualizers by name
+    name = f'{osp.basename(work_dir)}_stage_{index}'
+    cfg.experiment_name = f'{name}_{time.strftime("%Y%m%d_%H%M%S")}'
+    if cfg.get('visualizer'):
+        cfg.visualizer.name = name
+    resumable = cli.find_resumable(cfg.work_dir)
+    cfg.resume = resumable is not None
+    if resumable is not None:
+        cfg.load_from = resumable
+    elif previous is not None:
+        cfg.load_from = previous
+    return cfg
+
+
+def run_stage(cfg: Config, index: int, metric: str) -> Dict:
+    """Train one stage, or go on with it.
+
+    Args:
+        cfg (Config): From :func:`stage_config`.
+        index (int): The stage, from 0.
+        metric (str): The metric that picks the best weights.
+
+    Returns:
+        dict: stage, epochs, metric, best, checkpoint (relative to the folder
+        of the stage's work directory), minutes.
+    """
+    start = time.monotonic()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    info = runner.message_hub.runtime_info
+    if not osp.isfile(info.get('best_ckpt') or ''):
+        # killed after the last epoch's checkpoint and before its evaluation,
+        # or between removing the old best weights and saving the new ones
+        print_log('the best weights are missing: evaluating the last ones',
+                  'current')
+        info.pop('best_score', None)
+        runner.val_loop.run()
+    best = info['best_ckpt']
+    stage = dict(
+        stage=index,
+        epochs=runner.epoch,
+        metric=metric,
+        best=float(info['best_score']),
+        checkpoint=osp.join(
+            osp.basename(osp.normpath(cfg.work_dir)), osp.basename(best)),
+        minutes=round((time.monotonic() - start) / 60, 2))
+    del runner
+    gc.collect()  # the data loaders' workers end with their loaders
+    return stage
+
+
+def best_stage(stages: List[Dict], greater: bool) -> Dict:
+    """Return the stage with the best metric, the first of equals."""
+    return (max if greater else min)(stages, key=lambda s: s['best'])
+
+
+def stale(stages: List[Dict], greater: bool, patience: int) -> bool:
+    """Whether the last ``patience`` stages have not improved the metric."""
+    if len(stages) <= patience:
+        return False
+    best = best_stage(stages, greater)
+    return len(stages) - 1 - stages.index(best) >= patience
+
+
+def train_stages(cfg: Config, stages: int, patience: int) -> List[Dict]:
+    """Train in stages, or go on where an earlier call ended.
+
+    Args:
+        cfg (Config): The config of every stage; ``work_dir`` gets one folder
+            per stage and the record of the finished ones.
+        stages (int): Stages in all.
+        patience (int): Stages without an improvement after which to stop.
+
+    Returns:
+        list[dict]: The finished stages, see :func:`run_stage`.
+
+    Raises:
+        cli.InputError: See :class:`StageRecord` and :func:`metric_and_rule`.
+    """
+    work_dir = osp.abspath(cfg.work_dir)
+    metric, greater = metric_and_rule(cfg)
+    os.makedirs(work_dir, exist_ok=True)
+    record = StageRecord(work_dir, cfg)
+    barrier()
+    while len(record.stages) < stages:
+        if stale(record.stages, greater, patience):
+            print_log(
+                f'{patience} stage(s) without a better {metric}: stopping '
+                f'after {len(record.stages)} of {stages}', 'current')
+            break
+        previous = None
+        if record.stages:
+            previous = osp.join(work_dir, record.stages[-1]['checkpoint'])
+            if not osp.isfile(previous):
+                raise cli.InputError(
+                    f'{previous}, the best of the stage before, is gone; put '
+                    'it back or give another --work-dir')
+        index = len(record.stages)
+        stage = stage_config(cfg, index, work_dir, previous)
+        record.add(run_stage(stage, index, metric))
+    return record.stages
+
+
+def stage_table(stages: List[Dict], greater: bool) -> str:
+    """Return the stages as text, the best one marked."""
+    best = best_stage(stages, greater)
+    lines = [
+        f'{"stage":>5}  {"epochs":>6}  {stages[0]["metric"]:>14}  '
+        f'{"minutes":>8}  checkpoint'
+    ]
+    for stage in stages:
+        lines.append(f'{stage["stage"]:>5}  {stage["epochs"]:>6}  '
+                     f'{stage["best"]:>14.4f}  {stage["minutes"]:>8.1f}  '
+                     f'{stage["checkpoint"]}{" *" if stage is best else ""}')
+    return '\n'.join(lines)
+
+
+def plot_stages(work_dir: str, stages: List[Dict], greater: bool) -> str:
+    """Draw the metric over the epochs of all stages.
+
+    Args:
+        work_dir (str): Work directory of the whole training.
+        stages (list[dict]): The finished stages.
+        greater (bool): Whether a greater metric is better.
+
+    Returns:
+        str: The PNG.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4.5), layout='constrained')
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    metric = stages[0]['metric']
+    done = 0
+    for stage in stages:
+        scalars = read_scalars(osp.join(work_dir, f'stage_{stage["stage"]}'))
+        epochs, values = zip(*[(row['step'], row[metric])
+                               for row in scalars if metric in row])
+        axes.plot([done + e for e in epochs], values, 'o-', markersize=3,
+                  label=f'stage {stage["stage"]}: {stage["best"]:.4f}')
+        done += stage['epochs']
+        axes.axvline(done, color='0.85', zorder=0)
+    axes.axhline(best_stage(stages, greater)['best'], color='0.5', ls=':')
+    axes.set(xlabel='epoch, all stages', ylabel=metric, xlim=(0, done))
+    axes.legend()
+    path = osp.join(work_dir, 'stages.png')
+    canvas.print_png(path)
+    return path
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line; the flags are those of ``tools/train.py``."""
+    parser = argparse.ArgumentParser(
+        description='Train in stages, each from the best weights of the one '
+        'before. Started again with the same command, it goes on where it '
+        'was interrupted.')
+    parser.add_argument('config', help='train config file path')
+    parser.add_argument(
+        '--stages', type=int, required=True, help='stages in all')
+    parser.add_argument(
+        '--patience',
+        type=int,
+        default=1,
+        help='stages without a better metric after which to stop')
+    parser.add_argument('--work-dir', help='the dir to save logs and models')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed-precision training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the actual batch size')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value ...')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    # what MMPose's tool has besides
+    parser.set_defaults(
+        resume=None,
+        no_validate=False,
+        show=False,
+        show_dir=None,
+        interval=1,
+        wait_time=1.)
+    args = parser.parse_args()
+    for name in ('stages', 'patience'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be at least 1')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def main() -> None:
+    """Run ``tools/iterative_train.py``."""
+    args = parse_args()
+    try:
+        cfg = cli.train_config(args, cli.mmpose_tool('train'))
+        cli.prepare_launcher(cfg)
+        _, greater = metric_and_rule(cfg)
+        stages = train_stages(cfg, args.stages, args.patience)
+    except cli.InputError as error:
+        cli.fail(error)
+    if is_main_process():
+        plot = plot_stages(cfg.work_dir, stages, greater)
+        best = best_stage(stages, greater)
+        print(stage_table(stages, greater))
+        print('record:', osp.join(cfg.work_dir, RECORD))
+        print('plot:', plot)
+        print('best checkpoint:', osp.join(cfg.work_dir, best['checkpoint']))
