@@ -1,1 +1,7 @@
 _base_ = ['mmpose::_base_/default_runtime.py', './lpn_imports.py']
+
+# LPN_TENSORBOARD=1 in the environment adds TensorBoard's event files
+vis_backends = [dict(type='LocalVisBackend')]
+if '{{$LPN_TENSORBOARD:0}}' == '1':
+    vis_backends += [dict(type='TensorboardVisBackend')]
+visualizer = dict(vis_backends=vis_backends)
