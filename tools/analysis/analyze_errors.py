@@ -18,7 +18,7 @@ from mmengine.config import DictAction
 
 from lpn_mmpose import cli, errors
 from lpn_mmpose.contact_sheet import draw_persons
-from lpn_mmpose.predictions import read_persons, keypoint_meta
+from lpn_mmpose.predictions import keypoint_meta, read_persons
 
 
 def parse_args():
