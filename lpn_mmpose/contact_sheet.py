@@ -81,15 +81,19 @@ def draw_persons(persons: Persons,
         np.ndarray: The sheet in shape (H, W, 3), BGR.
 
     Raises:
-        InputError: If an image cannot be read.
+        InputError: If an image cannot be read or a box is empty.
     """
     visualizer = PoseLocalVisualizer('contact_sheet', line_width=2, radius=3)
     visualizer.set_dataset_meta(meta)
     pictures, lines = [], []
     for i, caption in zip(indices, captions):
         image = read_image(persons.images[i])
-        center, scale = topdown.boxes_to_center_scale(persons.boxes[i],
-                                                      (size, size))
+        try:
+            center, scale = topdown.boxes_to_center_scale(
+                persons.boxes[i], (size, size))
+        except ValueError as error:
+            raise InputError(f'{persons.images[i]}, annotation '
+                             f'{persons.ids[i]}: {error}') from None
         crop, = topdown.crop(image, center[None], scale[None], (size, size))
         matrix = topdown.crop_matrix(center, scale, (size, size))
         both = [
