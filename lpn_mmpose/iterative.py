@@ -19,6 +19,7 @@ import time
 from typing import Dict, List, Optional
 
 import mmengine
+from matplotlib.figure import Figure
 from mmengine.config import Config, DictAction
 from mmengine.dist import barrier, is_main_process
 from mmengine.logging import print_log
@@ -254,19 +255,17 @@ def plot_stages(work_dir: str, stages: List[Dict], greater: bool) -> str:
     Returns:
         str: The PNG.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(8, 4.5), layout='constrained')
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     metric = stages[0]['metric']
     done = 0
     for stage in stages:
-        scalars = read_scalars(osp.join(work_dir, f'stage_{stage["stage"]}'))
-        epochs, values = zip(*[(row['step'], row[metric])
-                               for row in scalars if metric in row])
-        axes.plot([done + e for e in epochs], values, 'o-', markersize=3,
+        folder = osp.join(work_dir, f'stage_{stage["stage"]}')
+        rows = [row for row in read_scalars(folder)[1] if metric in row]
+        axes.plot([done + row['step'] for row in rows],
+                  [row[metric] for row in rows],
+                  'o-',
+                  markersize=3,
                   label=f'stage {stage["stage"]}: {stage["best"]:.4f}')
         done += stage['epochs']
         axes.axvline(done, color='0.85', zorder=0)
@@ -274,7 +273,7 @@ def plot_stages(work_dir: str, stages: List[Dict], greater: bool) -> str:
     axes.set(xlabel='epoch, all stages', ylabel=metric, xlim=(0, done))
     axes.legend()
     path = osp.join(work_dir, 'stages.png')
-    canvas.print_png(path)
+    figure.savefig(path)
     return path
 
 

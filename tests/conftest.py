@@ -9,9 +9,14 @@ def visualizer_classes(cls=Visualizer):
     return [cls] + [c for s in cls.__subclasses__() for c in visualizer_classes(s)]
 
 
+def forget_visualizers():
+    """Let the next run make a visualizer of its own, as in a new process."""
+    for cls in visualizer_classes():
+        cls._instance_dict.clear()
+
+
 @pytest.fixture(autouse=True)
 def no_visualizer_left():
     """A test must not find the visualizer that another one created."""
     yield
-    for cls in visualizer_classes():
-        cls._instance_dict.clear()
+    forget_visualizers()

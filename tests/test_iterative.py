@@ -72,12 +72,12 @@ def test_stages(run, tmp_path):
     assert [s['epochs'] for s in stages] == [2, 2]
     assert {s['metric'] for s in stages} == {METRIC}
     for stage in stages:
-        rows = iterative.read_scalars(
+        training, validation = iterative.read_scalars(
             str(tmp_path / f'stage_{stage["stage"]}'))
-        values = [row[METRIC] for row in rows if METRIC in row]
+        values = [row[METRIC] for row in validation]
         assert stage['best'] == pytest.approx(max(values)) and len(values) == 2
         # the whole schedule from its beginning
-        assert [row['lr'] for row in rows if 'lr' in row][0] == 2e-5
+        assert training[0]['lr'] == 2e-5
 
     # stage 1 starts from the best weights of stage 0, with nothing else
     log = next(tmp_path.glob('stage_1/*/*.log')).read_text()
@@ -163,8 +163,8 @@ def test_killed_and_started_again(data, tmp_path):
     assert (tmp_path / 'stage_0/epoch_3.pth').stat().st_mtime_ns == finished
     assert not list(tmp_path.rglob('*.partial'))
     # stage 1's first epoch was not repeated
-    rows = iterative.read_scalars(str(tmp_path / 'stage_1'))
-    assert [row['step'] for row in rows if 'iter' in row][-1] == 6
+    training, _ = iterative.read_scalars(str(tmp_path / 'stage_1'))
+    assert training[-1]['step'] == 6
 
 
 def test_best_weights_lost(run, tmp_path):

@@ -1,7 +1,13 @@
 _base_ = ['mmpose::_base_/default_runtime.py', './lpn_imports.py']
 
-# hooks; switch one off with --cfg-options default_hooks.channels_last.enable=False
+# hooks, with a switch: default_hooks.channels_last.enable=False
 default_hooks = dict(
     channels_last=dict(type='ChannelsLastHook'),
     reuse_memory=dict(type='ReuseMemoryHook'),
     checkpoint=dict(backend_args=dict(backend='atomic')))
+
+# LPN_TENSORBOARD=1 in the environment adds TensorBoard's event files
+vis_backends = [dict(type='LocalVisBackend')]
+if '{{$LPN_TENSORBOARD:0}}' == '1':
+    vis_backends += [dict(type='TensorboardVisBackend')]
+visualizer = dict(vis_backends=vis_backends)

@@ -1,4 +1,4 @@
 """Metrics, registered in MMPose's ``METRICS``."""
-from .torso_pck import TorsoPCKAccuracy, torso_sizes
+from .torso_pck import TorsoPCKAccuracy, joint_accuracy, torso_sizes
 
-__all__ = ['TorsoPCKAccuracy', 'torso_sizes']
+__all__ = ['TorsoPCKAccuracy', 'joint_accuracy', 'torso_sizes']

@@ -32,6 +32,30 @@ def torso_sizes(keypoints: np.ndarray, labelled: np.ndarray,
     return sizes
 
 
+def joint_accuracy(error: np.ndarray, labelled: np.ndarray,
+                   sizes: np.ndarray, thr: float) -> np.ndarray:
+    """Return how many of each joint are right.
+
+    A joint is right when its error is at most ``thr`` times the person's
+    size.
+
+    Args:
+        error (np.ndarray): Distances from the ground truth (N, K) in pixels.
+        labelled (np.ndarray): Which joints are labelled, bool (N, K).
+        sizes (np.ndarray): Persons' sizes (N, ) in pixels; persons with NaN
+            are left out.
+        thr (float): Threshold in units of ``sizes``.
+
+    Returns:
+        np.ndarray: Accuracies (K, ) from 0 to 1, NaN for joints that are
+        nowhere labelled.
+    """
+    labelled = labelled & np.isfinite(sizes)[:, None]
+    right = ((error <= thr * sizes[:, None]) & labelled).sum(0)
+    counts = labelled.sum(0)
+    return np.where(counts > 0, right / np.maximum(counts, 1), np.nan)
+
+
 @METRICS.register_module()
 class TorsoPCKAccuracy(PCKAccuracy):
     """Percentage of Correct Keypoints, normalised by the torso.
@@ -83,23 +107,19 @@ class TorsoPCKAccuracy(PCKAccuracy):
             for i in range(gt.shape[1])
         ]
         sizes = torso_sizes(gt, labelled, names)
-        measured = np.isfinite(sizes)
-        if not measured.any():
+        if not np.isfinite(sizes).any():
             raise ValueError('no person has both joints of a torso diagonal '
                              f'{DIAGONALS} labelled: PCK has no unit')
-        error = np.linalg.norm(pred - gt, axis=-1)[measured]
-        labelled, sizes = labelled[measured], sizes[measured, None]
-        counts = labelled.sum(0)
+        error = np.linalg.norm(pred - gt, axis=-1)
 
         metrics = {}
         for thr in self.thr:
-            right = ((error <= thr * sizes) & labelled).sum(0)
-            accuracy = right[counts > 0] / counts[counts > 0]
-            metrics[f'PCK@{thr}'] = float(accuracy.mean())
+            accuracy = joint_accuracy(error, labelled, sizes, thr)
+            metrics[f'PCK@{thr}'] = float(np.nanmean(accuracy))
             if thr == self.thr[0]:
-                named = [n for n, count in zip(names, counts) if count > 0]
                 metrics.update({
                     f'PCK@{thr}/{name}': float(value)
-                    for name, value in zip(named, accuracy)
+                    for name, value in zip(names, accuracy)
+                    if np.isfinite(value)
                 })
         return metrics

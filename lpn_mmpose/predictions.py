@@ -1,0 +1,216 @@
+"""What ``tools/test.py --dump`` wrote, read back without trusting it."""
+import io
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import DATASETS
+
+from .cli import InputError
+from .evaluation import torso_sizes
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Stand in for ``codecs.encode``, which knows other codecs, too."""
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'encoding {encoding}')
+    return text.encode(encoding)
+
+
+def _load_storage(content: bytes):
+    """Stand in for torch's own, which would unpickle anything."""
+    return torch.load(io.BytesIO(content), weights_only=True)
+
+
+def _allowed_globals() -> Dict[Tuple[str, str], object]:
+    """The globals in a dump of pose data samples, by module and name."""
+    allowed = {
+        ('_codecs', 'encode'): _encode,
+        ('collections', 'OrderedDict'): OrderedDict,
+        ('numpy', 'dtype'): np.dtype,
+        ('numpy', 'ndarray'): np.ndarray,
+        ('torch._utils', '_rebuild_tensor_v2'):
+        torch._utils._rebuild_tensor_v2,
+        ('torch.storage', '_load_from_bytes'): _load_storage,
+    }
+    for value in (np.empty(0), np.float64(0)):
+        function = value.__reduce__()[0]
+        for package in ('numpy.core', 'numpy._core'):  # NumPy 1 and 2
+            name = f'{package}.multiarray', function.__name__
+            allowed[name] = function
+    return allowed
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickler of arrays, tensors, numbers, strings and containers.
+
+    Pickle runs code by calling a global; here no other global is found than
+    those that make arrays and tensors.
+    """
+
+    allowed = _allowed_globals()
+
+    def find_class(self, module, name):
+        try:
+            return self.allowed[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(
+                f'it refers to {module}.{name}') from None
+
+
+def load_dump(path: str) -> List[dict]:
+    """Read the data samples that ``tools/test.py --dump`` wrote.
+
+    Args:
+        path (str): Pickle file. It may come from anyone: only arrays,
+            tensors, numbers, strings and containers are unpickled.
+
+    Returns:
+        list[dict]: Data samples, as :meth:`BaseDataElement.to_dict` gives
+        them.
+
+    Raises:
+        InputError: If the file is missing, is no such dump, or refers to
+            anything else.
+    """
+    try:
+        with open(path, 'rb') as file:
+            samples = _Unpickler(file).load()
+    except FileNotFoundError:
+        raise InputError(f'predictions {path} do not exist; write them with '
+                         'tools/test.py --dump') from None
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f'predictions {path} are refused: {error}, and dumps of '
+            'tools/test.py hold arrays and numbers alone') from None
+    except Exception as error:  # a broken pickle can raise anything
+        raise InputError(f'predictions {path} cannot be read: '
+                         f'{type(error).__name__}: {error}') from error
+    if not (isinstance(samples, list) and samples
+            and all(isinstance(sample, dict) for sample in samples)):
+        raise InputError(f'{path} holds no list of predictions; write it '
+                         'with tools/test.py --dump')
+    return samples
+
+
+def keypoint_meta(cfg: Config) -> dict:
+    """Return the keypoints of a config's test data, without reading these.
+
+    Args:
+        cfg (Config): The config.
+
+    Returns:
+        dict: See :func:`parse_pose_metainfo`.
+    """
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return parse_pose_metainfo(
+        dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO)
+
+
+def person_unit(cfg: Config) -> str:
+    """Return in which unit a config's evaluator measures errors.
+
+    Returns:
+        str: ``'torso'`` for :class:`TorsoPCKAccuracy`, ``'head'`` for
+        :class:`MpiiPCKAccuracy`, for any other ``'bbox'``.
+    """
+    evaluators = cfg.get('test_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    types = {evaluator.get('type') for evaluator in evaluators}
+    if 'TorsoPCKAccuracy' in types:
+        return 'torso'
+    return 'head' if 'MpiiPCKAccuracy' in types else 'bbox'
+
+
+@dataclass
+class Persons:
+    """Predicted and annotated keypoints of N persons.
+
+    Attributes:
+        names (list[str]): The K keypoints' names.
+        mirrored (np.ndarray): Index of each keypoint's mirror image (K, ),
+            its own where it has none.
+        predicted (np.ndarray): Predicted keypoints (N, K, 2) in pixels.
+        annotated (np.ndarray): Ground truth (N, K, 2) in pixels.
+        labelled (np.ndarray): Which of that is labelled, bool (N, K).
+        sizes (np.ndarray): Sizes (N, ) in pixels, NaN where unknown.
+        unit (str): What ``sizes`` are: ``'torso'``, ``'head'`` or ``'bbox'``.
+        boxes (np.ndarray): Boxes (x1, y1, x2, y2) in shape (N, 4).
+        images (list[str]): Paths of the N images.
+        ids (list[int]): Ids of the N annotations.
+    """
+    names: List[str]
+    mirrored: np.ndarray
+    predicted: np.ndarray
+    annotated: np.ndarray
+    labelled: np.ndarray
+    sizes: np.ndarray
+    unit: str
+    boxes: np.ndarray
+    images: List[str]
+    ids: List[int]
+
+
+def read_persons(path: str, cfg: Config) -> Persons:
+    """Read a dump of a top-down model.
+
+    Args:
+        path (str): See :func:`load_dump`.
+        cfg (Config): Config of the test.
+
+    Raises:
+        InputError: If the dump cannot be used, is of other keypoints than
+            the config, or has no ground truth.
+    """
+    samples = load_dump(path)
+    meta, unit = keypoint_meta(cfg), person_unit(cfg)
+    names = [meta['keypoint_id2name'][i] for i in range(meta['num_keypoints'])]
+    shape = (1, len(names), 2)
+    columns = []
+    for index, sample in enumerate(samples):
+        try:
+            truth, pred = sample['gt_instances'], sample['pred_instances']
+            visible = np.asarray(truth['keypoints_visible'], float)
+            if visible.ndim == 3:  # as PCKAccuracy: [..., 1] are weights
+                visible = visible[..., 0]
+            columns.append((
+                np.asarray(pred['keypoints'], float).reshape(shape)[0],
+                np.asarray(truth['keypoints'], float).reshape(shape)[0],
+                visible.reshape(shape[:2])[0] > 0,
+                np.asarray(truth['bboxes'], float).reshape(1, 4)[0],
+                float(np.ravel(truth['head_size'])[0])
+                if unit == 'head' else np.nan,
+                str(sample['img_path']), int(sample.get('id', index))))
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise InputError(
+                f'{path}, prediction {index} is not one of a person with the '
+                f'{len(names)} keypoints of {cfg.filename}: '
+                f'{type(error).__name__}: {error}') from None
+    *arrays, images, ids = zip(*columns)
+    predicted, annotated, labelled, boxes, heads = map(np.stack, arrays)
+    if not annotated.any():
+        raise InputError(
+            f'{path} has no ground truth, as the boxes were detected; test '
+            'with --cfg-options test_dataloader.dataset.bbox_file=None')
+    if unit == 'torso':
+        sizes = torso_sizes(annotated, labelled, names)
+    elif unit == 'head':
+        sizes = heads
+        predicted += 1  # MPII counts from 1, see MpiiPCKAccuracy
+    else:
+        sizes = np.ptp(boxes.reshape(-1, 2, 2), axis=1).max(-1)
+    if not np.isfinite(sizes).any():
+        raise InputError(f'{path} has no person whose {unit} is annotated')
+    return Persons(names, np.asarray(meta['flip_indices']), predicted,
+                   annotated, labelled, sizes, unit, boxes, list(images),
+                   list(ids))
