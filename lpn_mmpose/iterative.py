@@ -1,12 +1,10 @@
-"""Iterative training, LPN's strategy to get along without pre-training.
+"""Iterative training, the strategy that LPN's paper proposes.
 
-Section 3.4 of `Simple and Lightweight Human Pose Estimation
-<https://arxiv.org/abs/1911.10346>`_: a network this small is hard to train
-from scratch, and pre-training it on ImageNet costs more than it brings. So it
-is trained in stages. Stage 0 starts from scratch; each later one starts from
-the best weights of the stage before, with a fresh optimizer and the whole
-learning-rate schedule from its beginning, whose high learning rates take the
-network out of the minimum it had settled in.
+`Simple and Lightweight Human Pose Estimation
+<https://arxiv.org/abs/1911.10346>`_ trains LPN in stages "to give full play
+to the potential" of so small a network. Stage 0 starts from scratch; each
+later one starts from the best weights of the stage before, with a fresh
+optimizer and the whole learning-rate schedule from its beginning.
 """
 import argparse
 import copy

@@ -286,3 +286,33 @@ def test_dist_scripts_on_cpus(script, data, checkpoint, tmp_path):
         assert result.stdout.count('best checkpoint: ') == 1
     else:
         assert result.stdout.count('\ncoco/AP: ') == 1
+
+
+@pytest.mark.parametrize('script, arguments, tool', [
+    ('slurm_train.sh', ['part', 'job', 'config.py', 'work'], 'train'),
+    ('slurm_test.sh', ['part', 'job', 'config.py', 'a.pth'], 'test'),
+])
+def test_slurm_scripts(script, arguments, tool, tmp_path, monkeypatch):
+    """What a stand-in for srun gets is what MMPose's tool understands."""
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    srun.chmod(0o755)
+    result = subprocess.run(
+        ['bash', ROOT / 'tools' / script, *arguments, '--cfg-options', 'a=1'],
+        env=dict(
+            os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16'),
+        capture_output=True,
+        text=True,
+        check=True)
+    words = result.stdout.splitlines()
+    split = words.index('python')
+    assert {'-p', 'part', '--job-name=job', '--ntasks=16',
+            '--ntasks-per-node=8', '--gres=gpu:8'} <= set(words[:split])
+    assert words[split + 1] == '-u'
+    assert Path(words[split + 2]).samefile(ROOT / f'tools/{tool}.py')
+    monkeypatch.setattr(sys, 'argv', words[split + 2:])
+    args = cli.mmpose_tool(tool).parse_args()
+    assert args.launcher == 'slurm' and args.config == 'config.py'
+    assert args.cfg_options == dict(a=1)
+    assert (args.work_dir if tool == 'train' else args.checkpoint
+            ) == arguments[-1]
