@@ -25,7 +25,7 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config of the test')
     parser.add_argument(
-        'predictions', help='pickle of tools/test.py --dump; it is not trusted')
+        'predictions', help='pickle of tools/test.py --dump (not trusted)')
     parser.add_argument('--out-dir', default='outputs/errors')
     parser.add_argument(
         '--thr',
@@ -76,7 +76,8 @@ def analyze(args):
                 f'{line["right"]}/{line["labelled"]} right, '
                 f'{line["swaps"]} swapped' for line in result[name]
             ]
-            sheet = draw_persons(persons, keypoint_meta(cfg), indices, captions)
+            sheet = draw_persons(persons, keypoint_meta(cfg), indices,
+                                 captions)
             cv2.imwrite(str(out_dir / f'{name}.png'), sheet)
     errors.draw_pck(result).savefig(out_dir / 'pck.png', dpi=110)
     errors.draw_outcomes(result).savefig(out_dir / 'outcomes.png', dpi=110)

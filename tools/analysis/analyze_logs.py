@@ -41,7 +41,8 @@ def plot_curve(args, runs):
     keys = args.keys or logs.default_keys(runs)
     for key in keys:
         if not any(len(logs.curve(run, key)[0]) for run in runs):
-            known = {k for run in runs for rows in run for r in rows for k in r}
+            rows = [row for run in runs for part in run for row in part]
+            known = {name for row in rows for name in row}
             raise InputError(f'no run has {key}; they have '
                              f'{", ".join(sorted(known))}')
     if not args.out.lower().endswith(('.png', '.svg', '.pdf')):
