@@ -127,13 +127,14 @@ PLAIN_PIPELINE = [
 ]
 
 
-def small_config(batch_size, **settings):
+def small_config(batch_size, ema=None, **settings):
     """LSP's config on tiny images, deterministic, everything in process."""
     cfg = Config.fromfile(LSPET)
     decoder = PLAIN_PIPELINE[3]['encoder']
     cfg.model.head.decoder = decoder
     # batch statistics would differ with the batch of a process
     cfg.model.backbone.norm_eval = True
+    cfg.custom_hooks = [] if ema is None else [ema]
     cfg.train_dataloader.dataset.pipeline = PLAIN_PIPELINE
     cfg.val_dataloader.dataset.pipeline = [
         *PLAIN_PIPELINE[:3], PLAIN_PIPELINE[4]
@@ -195,12 +196,16 @@ def test_channels_last_and_resume(train, tmp_path):
 
 def test_bfloat16_trains_and_resumes(train, tmp_path):
     for epochs in (1, 2):
-        cfg = small_config(2, resume=epochs == 2)
+        # together with the averaged weights of our configs
+        ema = Config.fromfile(LSPET).custom_hooks[-1]
+        cfg = small_config(2, ema, resume=epochs == 2)
         cfg.optim_wrapper.dtype = 'bfloat16'
         cfg.train_cfg.max_epochs = epochs
         runner = train(cfg, tmp_path / 'bf16')
     assert runner.epoch == 2
     assert all(p.dtype is torch.float32 for p in runner.model.parameters())
+    saved = torch.load(tmp_path / 'bf16/epoch_2.pth', weights_only=True)
+    assert saved['ema_state_dict']['steps'] == 2 * len(runner.train_dataloader)
     losses = runner.message_hub.get_scalar('train/loss').data[0]
     assert np.isfinite(losses).all()
 

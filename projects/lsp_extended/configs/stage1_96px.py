@@ -31,3 +31,6 @@ train_dataloader = dict(
     batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
+
+# no averaged weights yet
+custom_hooks = [dict(type='SyncBuffersHook')]

@@ -15,6 +15,8 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True)
 ]
+# no averaged weights yet
+custom_hooks = [dict(type='SyncBuffersHook')]
 load_from = 'work_dirs/stage2_64px/epoch_6.pth'
 
 # codec settings

@@ -15,6 +15,8 @@ param_scheduler = [
         by_epoch=True,
         convert_to_iter_based=True)
 ]
+# no averaged weights yet
+custom_hooks = [dict(type='SyncBuffersHook')]
 load_from = 'work_dirs/stage4_128px/epoch_1.pth'
 
 # less augmentation than the 60 epochs: few images are seen twice

@@ -30,6 +30,18 @@ default_hooks = dict(
         interval=1, max_keep_ckpts=2, save_best='torso/PCK@0.2',
         rule='greater'))
 
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    # averaged over about an epoch, they are better by far while the learning
+    # rate is high
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.004,
+        update_buffers=True,
+        priority=49)
+]
+
 # codec settings
 codec = dict(
     type='BetaSoftArgmaxHeatmap',
