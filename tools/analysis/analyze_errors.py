@@ -16,7 +16,7 @@ import lpn_mmpose  # noqa: F401, puts the mends in place
 # isort: split
 from mmengine.config import DictAction
 
-from lpn_mmpose import cli, errors
+from lpn_mmpose import cli, keypoint_errors
 from lpn_mmpose.contact_sheet import draw_persons
 from lpn_mmpose.predictions import keypoint_meta, read_persons
 
@@ -61,8 +61,8 @@ def analyze(args):
             str(Path(args.img_dir, Path(image).name))
             for image in persons.images
         ]
-    result = errors.analyse(persons, args.thr)
-    order = errors.rank(persons, args.thr)
+    result = keypoint_errors.analyse(persons, args.thr)
+    order = keypoint_errors.rank(persons, args.thr)
     count = min(args.num, len(order))
     chosen = dict(
         worst=order[:count],
@@ -70,7 +70,7 @@ def analyze(args):
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     for name, indices in chosen.items():
-        result[name] = errors.describe(persons, indices, args.thr)
+        result[name] = keypoint_errors.describe(persons, indices, args.thr)
         if count:
             captions = [
                 f'{line["right"]}/{line["labelled"]} right, '
@@ -79,8 +79,8 @@ def analyze(args):
             sheet = draw_persons(persons, keypoint_meta(cfg), indices,
                                  captions)
             cv2.imwrite(str(out_dir / f'{name}.png'), sheet)
-    errors.draw_pck(result).savefig(out_dir / 'pck.png', dpi=110)
-    errors.draw_outcomes(result).savefig(out_dir / 'outcomes.png', dpi=110)
+    keypoint_errors.draw_pck(result).savefig(out_dir / 'pck.png', dpi=110)
+    keypoint_errors.draw_outcomes(result).savefig(out_dir / 'outcomes.png', dpi=110)
     (out_dir / 'errors.json').write_text(json.dumps(result, indent=1))
     return result
 

@@ -11,7 +11,7 @@ from mmpose.structures import PoseDataSample
 from synthetic import make_keypoints
 from test_tools import COCO, LSPET, MPII
 
-from lpn_mmpose import errors, predictions
+from lpn_mmpose import keypoint_errors, predictions
 from lpn_mmpose.cli import InputError
 from lpn_mmpose.evaluation import TorsoPCKAccuracy
 
@@ -39,19 +39,19 @@ def test_swaps():
         [79, 21, 50],  # too far from either
         [0, 100, 50])
     np.testing.assert_array_equal(
-        errors.find_swaps(data, 0.2),
+        keypoint_errors.find_swaps(data, 0.2),
         [[True, True, False], [True, False, False], [False] * 3, [False] * 3])
     data.labelled[0, LEFT] = False
-    assert not errors.find_swaps(data, 0.2)[0].any()
+    assert not keypoint_errors.find_swaps(data, 0.2)[0].any()
     data.sizes[1] = np.nan
-    assert not errors.find_swaps(data, 0.2).any()
+    assert not keypoint_errors.find_swaps(data, 0.2).any()
 
 
 def test_analyse():
     data = persons([100, 0, 50], [0, 100, 50], [0, 50, 90], [0, 0, 0],
                    sizes=[100, 100, 100, np.nan])
     data.labelled[2, LEFT] = False
-    result = errors.analyse(data, 0.2)
+    result = keypoint_errors.analyse(data, 0.2)
     assert (result['persons'], result['measured']) == (4, 3)
     assert result['swaps'] == dict(count=2, of=4, persons=1)
     left, right, head = (result['joints'][name] for name in NAMES)
@@ -70,22 +70,22 @@ def test_analyse():
 
 
 def test_joint_that_is_nowhere_labelled():
-    result = errors.analyse(
+    result = keypoint_errors.analyse(
         persons([0, 100, 50], labelled=[True, True, False]), 0.2)
     assert result['joints']['head'] == dict(
         labelled=0, right=None, swapped=None, elsewhere=None, swaps=0)
     assert result['mean']['pck'] == 1
-    assert errors.draw_pck(result).axes
-    bars, = errors.draw_outcomes(result).axes
+    assert keypoint_errors.draw_pck(result).axes
+    bars, = keypoint_errors.draw_outcomes(result).axes
     assert len(bars.get_yticklabels()) == 2
 
 
 def test_rank_and_describe():
     data = persons([0, 100, 50], [0, 100, 90], [30, 130, 80], [100, 0, 90],
                    [0, 100, 99], sizes=[100, 100, 100, 100, np.nan])
-    order = errors.rank(data, 0.2)
+    order = keypoint_errors.rank(data, 0.2)
     assert order.tolist() == [3, 2, 1, 0]
-    worst, = errors.describe(data, order[:1], 0.2)
+    worst, = keypoint_errors.describe(data, order[:1], 0.2)
     assert worst == dict(
         image='3.jpg', id=3, right=0, labelled=3, swaps=2,
         mean_error=pytest.approx(0.8))
@@ -118,7 +118,7 @@ def test_pck_is_the_metrics(tmp_path):
     metric.dataset_meta = dict(keypoint_id2name=dict(enumerate(data.names)))
     metric.process([], samples)
     expected = metric.evaluate(len(samples))
-    result = errors.analyse(data, 0.2)
+    result = keypoint_errors.analyse(data, 0.2)
     assert 0 < result['mean']['pck'] < 1
     assert result['mean']['pck'] == expected['torso/PCK@0.2']
     for name, joint in result['joints'].items():
