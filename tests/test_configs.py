@@ -85,7 +85,7 @@ def test_recipe_is_the_releases(path):
 
     steps = [step.type for step in cfg.train_pipeline]
     assert 'RandomFlip' in steps and 'RandomHalfBody' not in steps
-    step, = [s for s in cfg.train_pipeline if s.type == 'RandomBBoxTransform']
+    step, = [s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform']
     degrees, scale = (40, 0.3) if 'coco' in path.stem else (30, 0.25)
     assert step.rotate_factor == 2 * degrees
     assert step.scale_factor == (1 - scale, 1 + scale)
