@@ -11,7 +11,15 @@ import os.path as osp
 import re
 import sys
 from types import ModuleType
-from typing import Iterator, NoReturn, Tuple
+from typing import (
+    Any,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Tuple,
+)
 
 import mmengine
 import torch
@@ -20,7 +28,7 @@ from mmengine.dist import is_distributed, is_main_process
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.utils import get_installed_path
+from mmengine.utils import get_installed_path, import_modules_from_strings
 from mmpose.registry import MODELS
 
 
@@ -181,6 +189,57 @@ def load_checkpoint(path: str) -> dict:
     return checkpoint
 
 
+class KeyMismatch(NamedTuple):
+    """How a state dict differs from what a model takes.
+
+    Attributes:
+        wanted (int): Number of the model's keys.
+        missing (list[str]): Those that the state dict lacks.
+        misshapen (list[str]): Those that have another shape in it.
+        unexpected (list[str]): Keys that the model does not have.
+    """
+
+    wanted: int
+    missing: List[str]
+    misshapen: List[str]
+    unexpected: List[str]
+
+
+def compare_keys(state_dict: Mapping[str, Any], cfg: Config) -> KeyMismatch:
+    """Compare a state dict with the model of a config.
+
+    Batch norms' ``num_batches_tracked`` do not count: evaluation does without
+    them, and PyTorch before 0.4.1 did not write them.
+
+    Args:
+        state_dict (Mapping): Weights, with or without ``module.`` before the
+            keys.
+        cfg (Config): The config.
+    """
+    given = {
+        re.sub(r'^module\.', '', key): tuple(value.shape)
+        for key, value in state_dict.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    with torch.device('meta'):  # shapes alone
+        model = MODELS.build(cfg.model)
+    wanted, given = ({
+        key: shape
+        for key, shape in shapes.items()
+        if not key.endswith('num_batches_tracked')
+    } for shapes in ({k: tuple(v.shape)
+                      for k, v in model.state_dict().items()}, given))
+    return KeyMismatch(
+        wanted=len(wanted),
+        missing=sorted(wanted.keys() - given.keys()),
+        misshapen=sorted(key for key in wanted.keys() & given.keys()
+                         if wanted[key] != given[key]),
+        unexpected=sorted(given.keys() - wanted.keys()))
+
+
 def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
     """Check that a checkpoint fits a config's model.
 
@@ -197,32 +256,15 @@ def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
             belongs to another model.
     """
     checkpoint = load_checkpoint(path)
-    given = {
-        re.sub(r'^module\.', '', key): tuple(value.shape)
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
-        if isinstance(value, torch.Tensor)
-    }
-    init_default_scope(cfg.get('default_scope', 'mmpose'))
-    wanted = {
-        key: tuple(value.shape)
-        for key, value in MODELS.build(cfg.model).state_dict().items()
-        if not key.endswith('num_batches_tracked')
-    }
-    given = {
-        key: shape
-        for key, shape in given.items()
-        if not key.endswith('num_batches_tracked')
-    }
-    missing = wanted.keys() - given.keys()
-    unexpected = given.keys() - wanted.keys()
-    common = wanted.keys() & given.keys()
-    misfits = {key for key in common if wanted[key] != given[key]}
-    if (missing or unexpected or misfits) if strict else common == misfits:
-        example = min(missing or unexpected or misfits)
+    wanted, missing, misshapen, unexpected = compare_keys(
+        checkpoint.get('state_dict', checkpoint), cfg)
+    wrong = missing or unexpected or misshapen
+    fits = wanted > len(missing) + len(misshapen)
+    if wrong if strict else not fits:
         raise InputError(
             f'checkpoint {path} is of another model than the config: of its '
-            f'{len(wanted)} keys {len(missing)} missing and {len(misfits)} of '
-            f'another shape, {len(unexpected)} unexpected (e.g. {example})')
+            f'{wanted} keys {len(missing)} missing and {len(misshapen)} of '
+            f'another shape, {len(unexpected)} unexpected (e.g. {wrong[0]})')
 
 
 def prepare_launcher(cfg: Config) -> None:
