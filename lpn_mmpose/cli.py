@@ -134,6 +134,29 @@ def data_paths(dataset: dict) -> Iterator[Tuple[str, str]]:
         yield f'data_prefix.{key}', osp.join(root, prefix)
 
 
+def split_paths(cfg: Config, split: str) -> Iterator[Tuple[str, str]]:
+    """List the files and folders that a split of a config needs.
+
+    Args:
+        cfg (Config): The config.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Yields:
+        tuple[str, str]: The config's key, and the path.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if loader is None:
+        return
+    for key, path in data_paths(loader['dataset']):
+        yield f'{split}_dataloader.dataset.{key}', path
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        if evaluator.get('ann_file'):
+            yield f'{split}_evaluator.ann_file', evaluator['ann_file']
+
+
 def check_data(cfg: Config, *splits: str) -> None:
     """Check that the data of ``splits`` are where the config says.
 
@@ -145,26 +168,13 @@ def check_data(cfg: Config, *splits: str) -> None:
         InputError: If a local file or folder is missing.
     """
     for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is None:
-            continue
-        for key, path in data_paths(loader['dataset']):
+        for key, path in split_paths(cfg, split):
             if '://' in path or osp.exists(path):
                 continue
-            option = f'{split}_dataloader.dataset.{key}'
-            hint = f'set {option} with --cfg-options'
-            if key == 'bbox_file':
-                hint += f', or use the ground-truth boxes: {option}=None'
+            hint = f'set {key} with --cfg-options'
+            if key.endswith('bbox_file'):
+                hint += f', or use the ground-truth boxes: {key}=None'
             raise InputError(f'{path} does not exist; put it there or {hint}')
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
-        for evaluator in evaluators:
-            path = evaluator.get('ann_file') or ''
-            if path and '://' not in path and not osp.exists(path):
-                raise InputError(
-                    f'{path} does not exist; put it there or set '
-                    f'{split}_evaluator.ann_file with --cfg-options')
 
 
 def load_checkpoint(path: str) -> dict:
