@@ -87,7 +87,8 @@ def test_maxima_at_the_border_stay():
     """HRNet's code shifts both coordinates or none, MMPose each alone."""
     heatmaps = np.zeros((1, 64, 48), np.float32)
     heatmaps[0, 30, 1], heatmaps[0, 31, 1] = 1, 0.5
-    keypoints, _ = KEYPOINT_CODECS.build(dict(CODEC, beta=None)).decode(heatmaps)
+    codec = KEYPOINT_CODECS.build(dict(CODEC, beta=None))
+    keypoints, _ = codec.decode(heatmaps)
     assert keypoints.tolist() == [[[4 * 1, 4 * 30]]]
     keypoints, _ = MSRAHeatmap((192, 256), (48, 64), 2).decode(heatmaps)
     assert keypoints.tolist() == [[[4 * 1, 4 * 30.25]]]

@@ -2,9 +2,9 @@
 
 Of LPN's release, and of HRNet's code, on which that builds: ``lpn_*``,
 ``pose_resnet_*`` (SimpleBaseline) and ``pose_hrnet_*``. There a model is one
-module; here it is a ``TopdownPoseEstimator`` with a ``backbone`` (:class:`LPN`,
-``ResNet``, ``HRNet``) and a ``head`` (:class:`LPNHead`, ``HeatmapHead``). The
-tensors are the same.
+module; here it is a ``TopdownPoseEstimator`` with a ``backbone``
+(:class:`LPN`, ``ResNet``, ``HRNet``) and a ``head`` (:class:`LPNHead`,
+``HeatmapHead``). The tensors are the same.
 """
 import re
 from dataclasses import dataclass
