@@ -1,10 +1,17 @@
-"""Size and cost of a model."""
-from typing import Dict, Tuple
+"""Size and cost of models."""
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 import torch
+from mmengine.registry import init_default_scope
+from mmengine.utils import import_modules_from_strings
 from mmpose.models.pose_estimators.base import BasePoseEstimator
+from mmpose.registry import MODELS
+from terminaltables import AsciiTable, GithubFlavoredMarkdownTable
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+
+from .cli import input_shape, load_config
+from .model_zoo import PublishedRow, compare
 
 #: Convolutions of the release's rule.
 CONVS = (nn.Conv2d, nn.ConvTranspose2d)
@@ -55,3 +62,72 @@ def complexity(model: BasePoseEstimator,
         params=sum(p.numel() for p in model.parameters()),
         macs=counter.get_total_flops() // 2,
         gflops_release=operations / 1024**3)
+
+
+def published_complexity(rows: Iterable[PublishedRow]) -> List[Dict]:
+    """Set the size and cost of published models against their table.
+
+    Args:
+        rows (Iterable[PublishedRow]): Rows of the table.
+
+    Returns:
+        list[dict]: For each row ``method``, ``dataset`` and ``config``, what
+        :func:`complexity` returns, and for ``params`` and
+        ``gflops_release`` the published value, the difference to it in its
+        unit and what explains that: ``published_params``,
+        ``params_difference``, ``params_explanation``, and likewise for
+        ``gflops``. An explanation is None where the digits differ.
+    """
+    results = []
+    for row in rows:
+        cfg = load_config(row.config_path)
+        result = dict(
+            method=row.method, dataset=row.dataset, config=row.config)
+        import_modules_from_strings(**cfg.custom_imports)
+        init_default_scope(cfg.default_scope)
+        with torch.device('meta'):  # counts need no memory and no time
+            model = MODELS.build(cfg.model)
+        result.update(complexity(model, input_shape(cfg)))
+        values = dict(
+            params=(result['params'] / 10**6, row.params),
+            gflops=(result['gflops_release'], row.flops))
+        for key, (value, published) in values.items():
+            difference, explanation = compare(value, published)
+            result[f'published_{key}'] = published
+            result[f'{key}_difference'] = difference
+            result[f'{key}_explanation'] = explanation
+        results.append(result)
+    return results
+
+
+def complexity_table(results: Sequence[Dict], markdown: bool = False) -> str:
+    """Lay out what :func:`published_complexity` returns.
+
+    Args:
+        results (Sequence[dict]): The rows.
+        markdown (bool): A Markdown table instead of plain text. Default:
+            False.
+    """
+    rows = [[
+        'data', 'method', 'input', 'parameters', 'published', 'difference',
+        'GFLOPs', 'published', 'difference', 'GMACs', 'config'
+    ]]
+    for result in results:
+        row = [
+            result['dataset'], result['method'],
+            '{2}x{3}'.format(*result['input_shape'])
+        ]
+        for key, value in (('params', f'{result["params"]:,}'),
+                           ('gflops', f'{result["gflops_release"]:.3f}')):
+            explanation = result[f'{key}_explanation'] or 'DIFFERS'
+            published = result[f'published_{key}']
+            row += [
+                value, published,
+                f'{result[f"{key}_difference"]:+.3f}{published[-1]} '
+                f'{explanation}'
+            ]
+        row += [f'{result["macs"] / 1e9:.3f}', result['config']]
+        rows.append(row)
+    table = (GithubFlavoredMarkdownTable if markdown else AsciiTable)(rows)
+    table.justify_columns = dict.fromkeys(range(3, 10), 'right')
+    return table.table

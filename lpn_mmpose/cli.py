@@ -16,7 +16,16 @@ import sys
 from glob import escape as glob_escape
 from glob import glob
 from types import ModuleType
-from typing import Iterator, List, NoReturn, Optional, Tuple
+from typing import (
+    Any,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    NoReturn,
+    Optional,
+    Tuple,
+)
 
 import mmengine
 import torch
@@ -26,7 +35,7 @@ from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.utils import get_installed_path
+from mmengine.utils import get_installed_path, import_modules_from_strings
 from mmpose.registry import MODELS
 
 from lpn_mmpose.engine import bfloat16_is_fast
@@ -134,6 +143,29 @@ def data_paths(dataset: dict) -> Iterator[Tuple[str, str]]:
         yield f'data_prefix.{key}', osp.join(root, prefix)
 
 
+def split_paths(cfg: Config, split: str) -> Iterator[Tuple[str, str]]:
+    """List the files and folders that a split of a config needs.
+
+    Args:
+        cfg (Config): The config.
+        split (str): ``'train'``, ``'val'`` or ``'test'``.
+
+    Yields:
+        tuple[str, str]: The config's key, and the path.
+    """
+    loader = cfg.get(f'{split}_dataloader')
+    if loader is None:
+        return
+    for key, path in data_paths(loader['dataset']):
+        yield f'{split}_dataloader.dataset.{key}', path
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    if isinstance(evaluators, dict):
+        evaluators = [evaluators]
+    for evaluator in evaluators:
+        if evaluator.get('ann_file'):
+            yield f'{split}_evaluator.ann_file', evaluator['ann_file']
+
+
 def check_data(cfg: Config, *splits: str) -> None:
     """Check that the data of ``splits`` are where the config says.
 
@@ -145,26 +177,13 @@ def check_data(cfg: Config, *splits: str) -> None:
         InputError: If a local file or folder is missing.
     """
     for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if loader is None:
-            continue
-        for key, path in data_paths(loader['dataset']):
+        for key, path in split_paths(cfg, split):
             if '://' in path or osp.exists(path):
                 continue
-            option = f'{split}_dataloader.dataset.{key}'
-            hint = f'set {option} with --cfg-options'
-            if key == 'bbox_file':
-                hint += f', or use the ground-truth boxes: {option}=None'
+            hint = f'set {key} with --cfg-options'
+            if key.endswith('bbox_file'):
+                hint += f', or use the ground-truth boxes: {key}=None'
             raise InputError(f'{path} does not exist; put it there or {hint}')
-        evaluators = cfg.get(f'{split}_evaluator') or []
-        if isinstance(evaluators, dict):
-            evaluators = [evaluators]
-        for evaluator in evaluators:
-            path = evaluator.get('ann_file') or ''
-            if path and '://' not in path and not osp.exists(path):
-                raise InputError(
-                    f'{path} does not exist; put it there or set '
-                    f'{split}_evaluator.ann_file with --cfg-options')
 
 
 def load_checkpoint(path: str) -> dict:
@@ -189,6 +208,57 @@ def load_checkpoint(path: str) -> dict:
     return checkpoint
 
 
+class KeyMismatch(NamedTuple):
+    """How a state dict differs from what a model takes.
+
+    Attributes:
+        wanted (int): Number of the model's keys.
+        missing (list[str]): Those that the state dict lacks.
+        misshapen (list[str]): Those that have another shape in it.
+        unexpected (list[str]): Keys that the model does not have.
+    """
+
+    wanted: int
+    missing: List[str]
+    misshapen: List[str]
+    unexpected: List[str]
+
+
+def compare_keys(state_dict: Mapping[str, Any], cfg: Config) -> KeyMismatch:
+    """Compare a state dict with the model of a config.
+
+    Batch norms' ``num_batches_tracked`` do not count: evaluation does without
+    them, and PyTorch before 0.4.1 did not write them.
+
+    Args:
+        state_dict (Mapping): Weights, with or without ``module.`` before the
+            keys.
+        cfg (Config): The config.
+    """
+    given = {
+        re.sub(r'^module\.', '', key): tuple(value.shape)
+        for key, value in state_dict.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if cfg.get('custom_imports'):
+        import_modules_from_strings(**cfg.custom_imports)
+    init_default_scope(cfg.get('default_scope', 'mmpose'))
+    with torch.device('meta'):  # shapes alone
+        model = MODELS.build(cfg.model)
+    wanted, given = ({
+        key: shape
+        for key, shape in shapes.items()
+        if not key.endswith('num_batches_tracked')
+    } for shapes in ({k: tuple(v.shape)
+                      for k, v in model.state_dict().items()}, given))
+    return KeyMismatch(
+        wanted=len(wanted),
+        missing=sorted(wanted.keys() - given.keys()),
+        misshapen=sorted(key for key in wanted.keys() & given.keys()
+                         if wanted[key] != given[key]),
+        unexpected=sorted(given.keys() - wanted.keys()))
+
+
 def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
     """Check that a checkpoint fits a config's model.
 
@@ -205,32 +275,15 @@ def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
             belongs to another model.
     """
     checkpoint = load_checkpoint(path)
-    given = {
-        re.sub(r'^module\.', '', key): tuple(value.shape)
-        for key, value in checkpoint.get('state_dict', checkpoint).items()
-        if isinstance(value, torch.Tensor)
-    }
-    init_default_scope(cfg.get('default_scope', 'mmpose'))
-    wanted = {
-        key: tuple(value.shape)
-        for key, value in MODELS.build(cfg.model).state_dict().items()
-        if not key.endswith('num_batches_tracked')
-    }
-    given = {
-        key: shape
-        for key, shape in given.items()
-        if not key.endswith('num_batches_tracked')
-    }
-    missing = wanted.keys() - given.keys()
-    unexpected = given.keys() - wanted.keys()
-    common = wanted.keys() & given.keys()
-    misfits = {key for key in common if wanted[key] != given[key]}
-    if (missing or unexpected or misfits) if strict else common == misfits:
-        example = min(missing or unexpected or misfits)
+    wanted, missing, misshapen, unexpected = compare_keys(
+        checkpoint.get('state_dict', checkpoint), cfg)
+    wrong = missing or unexpected or misshapen
+    fits = wanted > len(missing) + len(misshapen)
+    if wrong if strict else not fits:
         raise InputError(
             f'checkpoint {path} is of another model than the config: of its '
-            f'{len(wanted)} keys {len(missing)} missing and {len(misfits)} of '
-            f'another shape, {len(unexpected)} unexpected (e.g. {example})')
+            f'{wanted} keys {len(missing)} missing and {len(misshapen)} of '
+            f'another shape, {len(unexpected)} unexpected (e.g. {wrong[0]})')
 
 
 def checkpoints(work_dir: str) -> List[str]:

@@ -4,6 +4,7 @@ After ``import lpn_mmpose``, ``MMPoseInferencer(pose2d=NAME)`` knows the names
 and aliases in our ``model-index.yml``, and MMEngine knows
 ``_base_ = 'lpn_mmpose::...'``.
 """
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,19 @@ def mim_root() -> Path:
         'the installation of lpn_mmpose is incomplete, install it again')
 
 
+def metafiles() -> Iterator[dict]:
+    """Read the metafiles that our model index names, in its order.
+
+    Yields:
+        dict: ``Models`` and, where there are any, ``Collections``, as
+        OpenMMLab's metafiles have them.
+    """
+    from mmengine.fileio import load
+    root = mim_root()
+    for path in load(root / 'model-index.yml')['Import']:
+        yield load(root / path)
+
+
 def find_model(name: str) -> tuple[str, str] | None:
     """Look a model up in our model index.
 
@@ -45,9 +59,8 @@ def find_model(name: str) -> tuple[str, str] | None:
     Raises:
         FileNotFoundError: If the model has no weights here.
     """
-    from mmengine.infer import BaseInferencer
     root = mim_root()
-    for model in BaseInferencer._get_models_from_metafile(str(root)):
+    for model in (m for content in metafiles() for m in content['Models']):
         aliases = model.get('Alias', [])
         aliases = [aliases] if isinstance(aliases, str) else aliases
         if name.lower() not in (n.lower() for n in (model['Name'], *aliases)):

@@ -64,11 +64,10 @@ def make_coco_style(ann_file: Path, img_dir: Path, count: int,
                 iscrowd=0,
                 num_keypoints=num_keypoints - 1,
                 keypoints=triples.ravel().tolist()))
-    names = [f'k{j}' for j in range(num_keypoints)]
     content = dict(
         images=images,
         annotations=annotations,
-        categories=[dict(id=1, name='person', keypoints=names, skeleton=[])])
+        categories=[dict(id=1, name='person')])
     write_json(ann_file, content)
     return content
 

@@ -48,8 +48,10 @@ def test_round_trip():
     np.testing.assert_allclose(scores, 1, atol=1e-3)
 
 
+@pytest.mark.parametrize('beta, decoder', [(160., 'softargmax'),
+                                           (None, 'argmax')])
 @pytest.mark.parametrize('quarter_offset', [True, False])
-def test_decode_golden_in_the_image(golden, quarter_offset):
+def test_decode_golden_in_the_image(golden, quarter_offset, beta, decoder):
     """Head, codec and MMPose's way back against the release's affine."""
     model = MODELS.build(
         dict(
@@ -58,7 +60,8 @@ def test_decode_golden_in_the_image(golden, quarter_offset):
             head=dict(
                 type='LPNHead',
                 out_channels=17,
-                decoder=dict(CODEC, quarter_offset=quarter_offset))))
+                decoder=dict(
+                    CODEC, beta=beta, quarter_offset=quarter_offset))))
     preds = model.head.decode(torch.from_numpy(golden['heatmaps']))
     samples = []
     for center, scale in zip(golden['center'], golden['scale']):
@@ -75,9 +78,20 @@ def test_decode_golden_in_the_image(golden, quarter_offset):
         [s.pred_instances.keypoint_scores for s in samples])
     name = 'quarter' if quarter_offset else 'raw'
     np.testing.assert_allclose(
-        keypoints, golden[f'softargmax_{name}'], rtol=0, atol=1e-3)
+        keypoints, golden[f'{decoder}_{name}'], rtol=0, atol=1e-3)
     np.testing.assert_allclose(
-        scores, golden['softargmax_maxvals'][..., 0], rtol=0, atol=1e-7)
+        scores, golden[f'{decoder}_maxvals'][..., 0], rtol=0, atol=1e-7)
+
+
+def test_maxima_at_the_border_stay():
+    """HRNet's code shifts both coordinates or none, MMPose each alone."""
+    heatmaps = np.zeros((1, 64, 48), np.float32)
+    heatmaps[0, 30, 1], heatmaps[0, 31, 1] = 1, 0.5
+    codec = KEYPOINT_CODECS.build(dict(CODEC, beta=None))
+    keypoints, _ = codec.decode(heatmaps)
+    assert keypoints.tolist() == [[[4 * 1, 4 * 30]]]
+    keypoints, _ = MSRAHeatmap((192, 256), (48, 64), 2).decode(heatmaps)
+    assert keypoints.tolist() == [[[4 * 1, 4 * 30.25]]]
 
 
 def test_batch_decode_is_decode_of_each(golden):

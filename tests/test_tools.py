@@ -4,6 +4,7 @@ import runpy
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from mmpose.apis import init_model
 from synthetic import make_all
 
 from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity
+from lpn_mmpose.analysis import complexity, complexity_table
+from lpn_mmpose.model_index import metafiles
+from lpn_mmpose.model_zoo import published_rows
 
 ROOT = Path(__file__).parents[1]
 LPN = ROOT / 'configs/body_2d_keypoint/lpn'
@@ -247,6 +250,58 @@ def test_get_flops_table(run, fails, capsys):
     out = capsys.readouterr().out
     assert '1x3x128x64' in out and '2,910,896' in out
     assert 'does not exist' in fails('analysis/get_flops.py', 'no/such.py')
+
+
+#: GFLOPs by the release's rule and how they give the published digit.
+PUBLISHED_GFLOPS = {
+    ('MPII', 'pose_resnet_50'): (11.99, 'rounded'),
+    ('MPII', 'lpn_50'): (1.34, 'rounded'),
+    ('COCO', 'pose_resnet_50'): (8.99, 'cut off'),
+    ('COCO', 'pose_resnet_101'): (12.38, 'rounded'),
+    ('COCO', 'pose_resnet_152'): (15.77, 'cut off'),
+    ('COCO', 'pose_hrnet_w32'): (7.12, 'rounded'),
+    ('COCO', 'pose_hrnet_w48'): (14.61, 'rounded'),
+    ('COCO', 'lpn_50'): (1.008, 'rounded'),
+    ('COCO', 'lpn_101'): (1.414, 'rounded'),
+    ('COCO', 'lpn_152'): (1.822, 'rounded'),
+}
+
+
+def test_get_flops_of_the_published_tables(run, capsys):
+    run('analysis/get_flops.py', '--table', '--json')
+    results = json.loads(capsys.readouterr().out)
+    found = {(r['dataset'], r['method']): r for r in results}
+    assert found.keys() == PUBLISHED_GFLOPS.keys()
+    metafile_params = {
+        model['Config']: model['Metadata']['Parameters']
+        for content in metafiles() for model in content['Models']
+    }
+    for key, (gflops, explanation) in PUBLISHED_GFLOPS.items():
+        result = found[key]
+        digits = 3 if gflops < 2 and key[0] == 'COCO' else 2
+        assert result['gflops_release'] == pytest.approx(
+            gflops, abs=0.6 * 10**-digits), key
+        assert result['gflops_explanation'] == explanation, key
+        assert result['params_explanation'] == (
+            'cut off' if key[1] == 'lpn_101' else 'rounded'), key
+        assert result['params'] == metafile_params[result['config']], key
+    printed = complexity_table(results, markdown=True).splitlines()
+    assert len(printed) == 12 and 'DIFFERS' not in ''.join(printed)
+
+
+def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
+    row, = [
+        row for row in published_rows()
+        if (row.dataset, row.method) == ('COCO', 'lpn_50')
+    ]
+    monkeypatch.setattr('lpn_mmpose.model_zoo.published_rows',
+                        lambda: [replace(row, params='2.8M')])
+    with pytest.raises(SystemExit) as end:
+        run('analysis/get_flops.py', '--table')
+    assert end.value.code == 1
+    printed = capsys.readouterr()
+    assert '+0.111M DIFFERS' in printed.out
+    assert 'COCO lpn_50' in printed.err.splitlines()[-1]
 
 
 def test_mmposes_own_tool_trains_our_config(data, tmp_path):

@@ -1,5 +1,5 @@
 """MSRA heatmaps decoded by LPN's Beta-Soft-Argmax."""
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 import numpy as np
 from mmpose.codecs import MSRAHeatmap
@@ -24,6 +24,8 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
         {\sum_{k,l} \exp(\beta h_{lk})} (i, j)
 
     The score of a keypoint is the heatmap's value at its rounded coordinates.
+    Without :math:`\beta` keypoints are the heatmaps' maxima, to which the
+    expectation tends as :math:`\beta` grows.
 
     Note:
 
@@ -43,8 +45,12 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
         input_size (tuple): Image size in [w, h]
         heatmap_size (tuple): Heatmap size in [W, H]
         sigma (float): The sigma value of the Gaussian heatmap
-        beta (float): The factor :math:`\beta` on the heatmap in the softmax.
-            Defaults to 160, as in LPN's release
+        beta (float, optional): The factor :math:`\beta` on the heatmap in the
+            softmax; ``None`` decodes the maxima as `SimpleBaseline
+            <https://arxiv.org/abs/1804.06208>`_ and HRNet do. MMPose's
+            ``MSRAHeatmap`` differs from these at the heatmaps' borders: it
+            shifts x without regard to y, and the reverse. Defaults to 160, as
+            in LPN's release
         quarter_offset (bool): Whether to shift the decoded keypoints by a
             quarter of a heatmap pixel towards the higher neighbour. Defaults
             to ``True``: LPN's published results include it, although the
@@ -72,17 +78,20 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
                  input_size: Tuple[int, int],
                  heatmap_size: Tuple[int, int],
                  sigma: float,
-                 beta: float = 160.,
+                 beta: Optional[float] = 160.,
                  quarter_offset: bool = True) -> None:
         super().__init__(input_size, heatmap_size, sigma)
-        if not beta > 0:
+        if beta is not None and not beta > 0:
             raise ValueError(f'beta must be positive, got {beta!r}')
         self.beta = beta
         self.quarter_offset = quarter_offset
 
     def _decode(self, heatmaps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Decode (..., K, H, W) to input-image (..., K, 2) and (..., K)."""
-        coords, scores = topdown.soft_argmax(heatmaps, self.beta)
+        if self.beta is None:
+            coords, scores = topdown.argmax(heatmaps)
+        else:
+            coords, scores = topdown.soft_argmax(heatmaps, self.beta)
         if self.quarter_offset:
             coords = topdown.quarter_offset(coords, heatmaps)
         return coords * self.scale_factor, scores

@@ -1,39 +1,78 @@
 #!/usr/bin/env python
-"""Print the parameters and the cost of a config's model."""
+"""Print parameters and cost of a config's model, or of the published ones."""
 import argparse
 import json
+import sys
 
 import lpn_mmpose  # noqa: F401, puts the mends in place
 
 # isort: split
 from mmengine.config import DictAction
 from mmpose.apis import init_model
+from tqdm import tqdm
 
 from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity
+from lpn_mmpose.analysis import (
+    complexity,
+    complexity_table,
+    published_complexity,
+)
+from lpn_mmpose.model_zoo import published_rows
+
+RULE = 'prod(weight.shape) * H_out * W_out of the convs / 1024^3'
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument('config', nargs='?', help='config file')
+    what.add_argument(
+        '--table',
+        action='store_true',
+        help='all rows of the published tables, against what they print')
     parser.add_argument(
         '--shape',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
         help="input size; default: the config's")
-    parser.add_argument(
-        '--json', action='store_true', help='print JSON instead of a table')
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument('--json', action='store_true', help='print JSON')
+    form.add_argument(
+        '--markdown', action='store_true', help='print a Markdown table')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override settings of the config, key=value')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.table and (args.shape or args.cfg_options):
+        parser.error('--table takes neither --shape nor --cfg-options')
+    if args.markdown and not args.table:
+        parser.error('--markdown needs --table')
+    return args
 
 
-def main():
-    args = parse_args()
+def print_table(args):
+    results = published_complexity(
+        tqdm(published_rows(), desc='models', leave=False))
+    if args.json:
+        print(json.dumps(results, indent=2))
+    else:
+        print(complexity_table(results, markdown=args.markdown))
+        if not args.markdown:
+            print(f"GFLOPs: the release's rule, {RULE}")
+    unexplained = [
+        r for r in results
+        if not (r['params_explanation'] and r['gflops_explanation'])
+    ]
+    if unexplained:
+        names = ', '.join(f'{r["dataset"]} {r["method"]}' for r in unexplained)
+        print(f'error: other digits than published: {names}', file=sys.stderr)
+        sys.exit(1)
+
+
+def print_model(args):
     try:
         cfg = cli.load_config(args.config)
         if args.cfg_options:
@@ -48,8 +87,15 @@ def main():
     print('input shape     ', 'x'.join(map(str, result['input_shape'])))
     print(f'parameters       {result["params"]:,}')
     print(f'MACs             {result["macs"]:,}')
-    print(f'GFLOPs (release) {result["gflops_release"]:.3f}  '
-          'prod(weight.shape) * H_out * W_out of the convs / 1024^3')
+    print(f'GFLOPs (release) {result["gflops_release"]:.3f}  {RULE}')
+
+
+def main():
+    args = parse_args()
+    if args.table:
+        print_table(args)
+    else:
+        print_model(args)
 
 
 if __name__ == '__main__':

@@ -44,17 +44,14 @@ model = dict(
     backbone=dict(_delete_=True, type='LPN', depth=50),
     head=dict(type='LPNHead', in_channels=512, decoder=codec))
 
-# pipelines
+# pipelines: the release reads images without their EXIF orientation
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
     dict(type='GetBBoxCenterScale'),
     dict(type='RandomFlip', direction='horizontal'),
-    # The release draws from a normal distribution with std 40 degrees,
-    # clipped at 80, and with std 0.3 around 1, clipped at 0.7 and 1.3. The
-    # ranges are the same here; MMPose truncates at one std instead, so the
-    # std is 43 degrees (release: 38) and 0.16 (0.22).
+    # standard deviations of 0.3 and 40 degrees, clipped at one and at two
     dict(
-        type='RandomBBoxTransform',
+        type='ClippedBBoxTransform',
         shift_prob=0,
         scale_factor=(0.7, 1.3),
         rotate_factor=80,
@@ -63,8 +60,18 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs')
 ]
+val_pipeline = _base_.val_pipeline
+val_pipeline[0].color_type = 'color_ignore_orientation'
 
 # data loaders; ground-truth boxes instead of the detector's:
 # --cfg-options val_dataloader.dataset.bbox_file=None
 #               test_dataloader.dataset.bbox_file=None
-train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+dataset_type = 'ReleaseCocoDataset'
+train_dataloader = dict(
+    batch_size=32, dataset=dict(type=dataset_type, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=val_pipeline))
+test_dataloader = val_dataloader
+
+# evaluators
+val_evaluator = dict(type='ReleaseCocoMetric')
+test_evaluator = val_evaluator

@@ -1,0 +1,229 @@
+"""Speed of the published networks on this machine's CPU, and its picture."""
+import platform
+import statistics
+import time
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import torch
+from mmpose.apis import init_model
+from mmpose.models.utils.tta import flip_heatmaps
+from torch import Tensor
+from tqdm import tqdm
+
+from .cli import InputError, input_shape, load_config
+from .model_zoo import PublishedRow
+
+#: Colours of the bubbles by family of methods.
+COLORS = {
+    'pose_resnet': ('SimpleBaseline', 'tab:blue'),
+    'pose_hrnet': ('HRNet', 'tab:orange'),
+    'lpn': ('LPN', 'tab:green')
+}
+#: Square points of a bubble for a million parameters.
+POINTS_PER_MILLION = 60
+
+
+@dataclass
+class Network:
+    """A network to measure.
+
+    Attributes:
+        row (PublishedRow): The row it belongs to.
+        runtime (str): What runs it, e.g. ``'PyTorch'``.
+        forward (callable): Maps images (1, 3, H, W) to heatmaps
+            (1, K, H/4, W/4).
+        flip_indices (list[int]): For each keypoint, its mirror image.
+        images (Tensor): The images that it is given.
+        params (int): Number of parameters.
+    """
+
+    row: PublishedRow
+    runtime: str
+    forward: Callable[[Tensor], Tensor]
+    flip_indices: List[int]
+    images: Tensor
+    params: int
+
+    def heatmaps(self, flip: bool) -> Tensor:
+        """Compute heatmaps, averaged with those of the mirrored image."""
+        heatmaps = self.forward(self.images)
+        if flip:
+            mirrored = flip_heatmaps(
+                self.forward(self.images.flip(-1)),
+                flip_indices=self.flip_indices,
+                shift_heatmap=True)
+            heatmaps = (heatmaps + mirrored) / 2
+        return heatmaps
+
+
+def torch_network(row: PublishedRow) -> Network:
+    """Build a row's network in PyTorch, with random weights."""
+    cfg = load_config(row.config_path)
+    model = init_model(cfg, device='cpu')
+    generator = torch.Generator().manual_seed(0)
+    return Network(
+        row=row,
+        runtime='PyTorch',
+        forward=lambda images: model(images, None, mode='tensor'),
+        flip_indices=model.dataset_meta['flip_indices'],
+        images=torch.randn((1, 3, *input_shape(cfg)), generator=generator),
+        params=sum(p.numel() for p in model.parameters()))
+
+
+def onnx_network(network: Network, path: str, threads: int) -> Network:
+    """Load the exported form of a network into ONNX Runtime.
+
+    Args:
+        network (Network): The network in PyTorch.
+        path (str): ONNX file with one input (N, 3, H, W) and the heatmaps as
+            its first output.
+        threads (int): Number of threads.
+
+    Raises:
+        InputError: If the file cannot be run or gives other shapes.
+    """
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider'])
+        name = session.get_inputs()[0].name
+
+        def forward(images: Tensor) -> Tensor:
+            return torch.from_numpy(
+                session.run(None, {name: images.numpy()})[0])
+
+        shape = tuple(forward(network.images).shape)
+    except Exception as error:  # ONNX Runtime has no common base class
+        raise InputError(f'{path} cannot be run: {error}') from error
+    expected = (1, len(network.flip_indices),
+                *(side // 4 for side in network.images.shape[2:]))
+    if shape != expected:
+        raise InputError(f'{path} gives {shape} where {network.row.method} '
+                         f'has heatmaps {expected}')
+    return Network(network.row, 'ONNX Runtime', forward, network.flip_indices,
+                   network.images, network.params)
+
+
+@torch.inference_mode()
+def measure(networks: Sequence[Network], rounds: int) -> List[Dict]:
+    """Time networks on one image, one after the other in each round.
+
+    Interleaving them lets a disturbance of the machine fall on all alike.
+
+    Args:
+        networks (Sequence[Network]): The networks.
+        rounds (int): Rounds counted; one more comes before them.
+
+    Returns:
+        list[dict]: For each network ``method``, ``dataset``, ``runtime``,
+        ``input_shape``, ``params``, ``published`` (AP or PCKh@0.5), and for
+        ``flip`` (two passes, averaged) and ``no_flip`` the median time and
+        quartiles in ms (``ms``, ``ms_quartiles``) and ``fps``.
+    """
+    seconds: Dict[tuple, List[float]] = {}
+    for turn in tqdm(range(rounds + 1), desc='rounds', leave=False):
+        for i, network in enumerate(networks):
+            for flip in (False, True):
+                start = time.perf_counter()
+                network.heatmaps(flip)
+                elapsed = time.perf_counter() - start
+                if turn > 0:
+                    seconds.setdefault((i, flip), []).append(elapsed)
+    results = []
+    for i, network in enumerate(networks):
+        metrics = network.row.metrics
+        result = dict(
+            method=network.row.method,
+            dataset=network.row.dataset,
+            runtime=network.runtime,
+            input_shape=list(network.images.shape),
+            params=network.params,
+            published=metrics.get('AP', metrics.get('Mean')))
+        for name, flip in (('flip', True), ('no_flip', False)):
+            times = [1000 * t for t in seconds[i, flip]]
+            quartiles = statistics.quantiles(times, method='inclusive')
+            result[name] = dict(
+                ms=round(quartiles[1], 2),
+                ms_quartiles=[round(q, 2) for q in quartiles[::2]],
+                fps=round(1000 / quartiles[1], 2))
+        results.append(result)
+    return results
+
+
+def machine() -> Dict[str, Any]:
+    """Describe what the times were measured on."""
+    cpu = platform.processor()
+    info = Path('/proc/cpuinfo')
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith('model name'):
+                cpu = line.partition(':')[2].strip()
+                break
+    return dict(
+        cpu=cpu or platform.machine(),
+        capability=torch.backends.cpu.get_cpu_capability(),
+        torch=torch.__version__)
+
+
+def draw(report: Dict[str, Any], path: str) -> None:
+    """Draw COCO's rows as bubbles: FPS, AP, and parameters as area.
+
+    Args:
+        report (dict): ``machine``, ``threads``, ``rounds`` and ``results`` as
+            :func:`measure` returns them.
+        path (str): Picture to write.
+    """
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5.5), layout='constrained')
+    seen = set()
+    results = [r for r in report['results'] if r['dataset'] == 'COCO']
+    for result in sorted(results, key=lambda r: -r['params']):
+        family, _, size = result['method'].rpartition('_')
+        label, color = COLORS[family]
+        exported = result['runtime'] != 'PyTorch'
+        x, y = result['flip']['fps'], 100 * result['published']
+        millions = result['params'] / 1e6
+        axes.scatter(
+            x,
+            y,
+            s=POINTS_PER_MILLION * millions,
+            color=color,
+            alpha=0.55,
+            edgecolors='black',
+            linestyle='--' if exported else '-')
+        if label not in seen:
+            axes.scatter([], [], s=80, color=color, alpha=0.55, label=label)
+            seen.add(label)
+        name = f'{label}-{size.upper()}  {millions:.1f} M'
+        if exported:
+            name += f'\n{result["runtime"]}'
+        # outside of the bubble: its radius in points, and a little
+        radius = sqrt(POINTS_PER_MILLION * millions) / 2
+        axes.annotate(
+            name, (x, y),
+            xytext=(radius + 3, 0),
+            textcoords='offset points',
+            va='center',
+            fontsize=9)
+    axes.set_xlim(0, 1.3 * max(r['flip']['fps'] for r in results))
+    axes.set_ylim(68, 77)
+    axes.set_xlabel('images per second, one at a time, flip test on')
+    axes.set_ylabel('published AP on COCO val2017, 256x192')
+    axes.grid(alpha=0.3)
+    axes.legend(loc='upper right', title='area: parameters')
+    machine = report['machine']
+    axes.set_title(
+        f'{machine["cpu"]}, {report["threads"]} thread'
+        f'{"s" if report["threads"] > 1 else ""}, torch {machine["torch"]}, '
+        f'median of {report["rounds"]}',
+        fontsize=9)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
