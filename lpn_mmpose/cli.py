@@ -9,9 +9,8 @@ import argparse
 import importlib.util
 import os.path as osp
 import re
-import sys
 from types import ModuleType
-from typing import Iterator, NoReturn, Tuple
+from typing import Iterator, Tuple
 
 import mmengine
 import torch
@@ -23,15 +22,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_installed_path
 from mmpose.registry import MODELS
 
-
-class InputError(ValueError):
-    """A file or value that the user gave cannot be used."""
-
-
-def fail(error: Exception) -> NoReturn:
-    """End the program with exit code 2 and the error as one line."""
-    print('error:', ' '.join(str(error).split()), file=sys.stderr)
-    sys.exit(2)
+from .errors import InputError, fail
 
 
 def mmpose_tool(name: str) -> ModuleType:
