@@ -13,7 +13,7 @@ Example:
 from .detector import PersonDetector
 from .draw import draw_poses
 from .pose import PoseRuntime
-from .tracking import KeypointSmoother, PoseTracker, Persons
+from .tracking import KeypointSmoother, Persons, PoseTracker
 
 __all__ = [
     'KeypointSmoother', 'Persons', 'PersonDetector', 'PoseRuntime',

@@ -64,9 +64,10 @@ class PersonDetector:
                  score_thr: Optional[float] = None,
                  iou_thr: Optional[float] = None) -> None:
         self._engine = load_engine(model, 'detection', backend, threads)
-        self.meta: DetectionMeta = self._engine.meta
-        self.score_thr = self.meta.score_thr if score_thr is None else score_thr
-        self.iou_thr = self.meta.iou_thr if iou_thr is None else iou_thr
+        meta = self._engine.meta
+        self.meta: DetectionMeta = meta
+        self.score_thr = meta.score_thr if score_thr is None else score_thr
+        self.iou_thr = meta.iou_thr if iou_thr is None else iou_thr
 
     def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         """Find the persons in an image.

@@ -56,10 +56,7 @@ def draw_poses(image: np.ndarray,
     for i, (points, seen) in enumerate(zip(keypoints, scores >= score_thr)):
         seen = seen & (np.abs(points) < limit).all(-1)
         points8 = np.rint(np.nan_to_num(points) * 2**shift).astype(int)
-        if seen.any():
-            extent = np.ptp(points[seen], axis=0).max()
-        else:
-            extent = 0.
+        extent = np.ptp(points[seen], axis=0).max() if seen.any() else 0
         width = int(np.clip(extent / 80, 1, 12))
         if boxes is not None:
             x1, y1, x2, y2 = np.rint(boxes[i]).astype(int).tolist()

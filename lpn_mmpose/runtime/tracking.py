@@ -46,7 +46,7 @@ def find_whole_image(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the boxes' intersections over unions, (N, M) of (N, 4), (M, 4)."""
+    """Return boxes' intersections over unions, (N, M) of (N, 4), (M, 4)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
