@@ -47,6 +47,32 @@ def _behind(conv: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Conv2d:
                    bias)
 
 
+class _KeepBatch(torch.autograd.Function):
+    """Reshape with the batch dimension kept, by its ONNX name.
+
+    With -1 for it, ONNX Runtime no longer knows that the result has the
+    input's batch, and gives up its fused sums.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, shape: Sequence[int]) -> Tensor:
+        return x.reshape(-1, *shape)
+
+    @staticmethod
+    def symbolic(g, x, shape: Sequence[int]):
+        # torch's own shape inference asks for a -1 beside the 0
+        shape = torch.tensor([0, *shape[:-1], -1])
+        shape = g.op('Constant', value_t=shape)
+        return g.op('Reshape', x, shape)
+
+
+def _keep_batch(x: Tensor, *shape: int) -> Tensor:
+    """Reshape (N, ...) to (N, *shape)."""
+    if torch.onnx.is_in_onnx_export():
+        return _KeepBatch.apply(x, shape)
+    return x.reshape(-1, *shape)
+
+
 class InferenceBottleneck(nn.Module):
     r"""A :class:`LightweightBottleneck` whose attention looks ahead.
 
@@ -103,13 +129,13 @@ class InferenceBottleneck(nn.Module):
         _, channels, height, width = map(int, y.shape)
         if self.engine == 'openvino':
             weights = F.softmax(
-                self.mask(y).reshape(-1, 1, height * width), dim=-1)
-            weights = weights.reshape(-1, 1, height, width)
+                _keep_batch(self.mask(y), 1, height * width), dim=-1)
+            weights = _keep_batch(weights, 1, height, width)
             return (y * weights).sum((2, 3), keepdim=True)
-        flat = y.reshape(-1, channels, height * width)
+        flat = _keep_batch(y, channels, height * width)
         weights = F.softmax(self.mask.weight.flatten(1) @ flat, dim=-1)
         context = weights @ flat.transpose(1, 2)
-        return context.reshape(-1, channels, 1, 1)
+        return _keep_batch(context, channels, 1, 1)
 
     def _enlarged(self, vector: Tensor, like: Tensor) -> Tensor:
         """Bring (N, C, 1, 1) to the form in which the engine adds it."""
@@ -215,7 +241,8 @@ class PhaseUpsample(nn.Module):
                 y = conv(part) + y
             phases.append(self.tail(F.relu(y)))
         _, channels, height, width = map(int, phases[0].shape)
-        y = torch.stack(phases, 2).reshape(-1, 4 * channels, height, width)
+        y = _keep_batch(
+            torch.stack(phases, 2), 4 * channels, height, width)
         return F.pixel_shuffle(y, 2)
 
 
