@@ -11,7 +11,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ class Exported:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the exporters' remarks on what they trace."""
     level = logging.root.manager.disable
     with warnings.catch_warnings():
@@ -99,7 +99,7 @@ def load_model(cfg: Config, checkpoint: Optional[str] = None) -> nn.Module:
         check_checkpoint(checkpoint, cfg)
     detector = 'bbox_head' in cfg.model
     with DefaultScope.overwrite_default_scope(
-            'mmdet' if detector else 'mmpose'), _quiet():
+            'mmdet' if detector else 'mmpose'), quiet():
         init = init_detector if detector else init_model
         model = init(cfg, checkpoint, device='cpu')
     return model.eval()
@@ -384,23 +384,22 @@ def check_keypoints(keypoints: np.ndarray, expected: np.ndarray) -> None:
             'the config; leave out --decode meanwhile')
 
 
-def to_onnx(graph: nn.Module, meta: ModelMeta, path: Path,
-            batch: Optional[int]) -> None:
-    """Write a graph as ONNX.
+def to_onnx(graph: nn.Module, size: Tuple[int, int], names: Sequence[str],
+            path: Path, batch: Optional[int]) -> None:
+    """Write a graph of uint8 images as ONNX.
 
     Args:
-        graph (nn.Module): From :func:`build_graph`.
-        meta (ModelMeta): What the file says.
+        graph (ImageGraph): The graph.
+        size (tuple[int, int]): Size (w, h) of the images.
+        names (Sequence[str]): Names of the outputs.
         path (Path): File to write.
         batch (int, optional): Images it takes; None for any number.
     """
-    width, height = meta.input_size
-    example = torch.zeros((batch or CHECK_BATCH, height, width, 3),
+    example = torch.zeros((batch or CHECK_BATCH, size[1], size[0], 3),
                           dtype=torch.uint8)
-    names = OUTPUT_NAMES[meta.outputs]
     axes = None if batch else {
         name: {0: 'batch'} for name in (INPUT_NAME, *names)}
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         # the tracing exporter: the other takes six times as long and gives
         # the same nodes
         torch.onnx.export(
@@ -443,7 +442,7 @@ def _write_torchscript(graph: nn.Module, meta: ModelMeta, out: Path,
     width, height = meta.input_size
     example = torch.zeros((batch or CHECK_BATCH, height, width, 3),
                           dtype=torch.uint8)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         traced = torch.jit.freeze(torch.jit.trace(graph, example))
         torch.jit.save(
             traced,
@@ -460,7 +459,7 @@ def _write(model: nn.Module, meta: ModelMeta, format: str,
         _write_torchscript(graph, meta, out, batch)
         return
     plain = out.with_name('plain.onnx')
-    to_onnx(graph, meta, plain, batch)
+    to_onnx(graph, meta.input_size, OUTPUT_NAMES[meta.outputs], plain, batch)
     if format == 'onnx':
         import onnx
         written = onnx.load(plain)
@@ -494,7 +493,7 @@ def run_file(path: Path, meta: ModelMeta,
     """
     if path.suffix != FORMATS['torchscript']:
         return load_engine(path, meta.task)(images)
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         outputs = torch.jit.load(str(path))(torch.from_numpy(images))
     outputs = outputs if isinstance(outputs, tuple) else (outputs, )
     return [output.numpy() for output in outputs]

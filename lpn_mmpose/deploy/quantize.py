@@ -238,7 +238,7 @@ def sensitive_parts(quantizer: _OnnxQuantizer, parts: Dict[str, Part],
     return kept
 
 
-def _analysed(model, crops: np.ndarray,
+def _analysed(model, crops: np.ndarray, search: bool,
               folder: str) -> Tuple[_OnnxQuantizer, List[str]]:
     """Calibrate, and name the operators that stay in float."""
     parts = network_parts(model)
@@ -247,33 +247,38 @@ def _analysed(model, crops: np.ndarray,
     logging.disable(logging.WARNING)
     try:
         quantizer = _OnnxQuantizer(model, crops, folder)
-        kept = sensitive_parts(quantizer, parts, _outputs(model, some), some)
+        kept = sensitive_parts(quantizer, parts, _outputs(model, some),
+                               some) if search else set()
     finally:
         logging.disable(level)
     return quantizer, [n for name in kept for n in parts[name].nodes]
 
 
-def quantize_onnx(model, crops: np.ndarray):
+def quantize_onnx(model, crops: np.ndarray, search: bool = True):
     """Quantize by ONNX Runtime's static quantizer.
 
     Args:
         model (onnx.ModelProto): The model in float32.
         crops (np.ndarray): Calibration images (N, h, w, 3), uint8.
+        search (bool): Whether to leave sensitive parts in float.
+            Default: True.
 
     Returns:
         onnx.ModelProto: The model in int8.
     """
     with tempfile.TemporaryDirectory() as folder:
-        quantizer, kept = _analysed(model, crops, folder)
+        quantizer, kept = _analysed(model, crops, search, folder)
         return quantizer(kept)
 
 
-def quantize_openvino(path: Path, crops: np.ndarray):
+def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
     """Quantize by NNCF; sensitive parts are those of :func:`quantize_onnx`.
 
     Args:
         path (Path): The model as ONNX in float32.
         crops (np.ndarray): Calibration images (N, h, w, 3), uint8.
+        search (bool): Whether to leave sensitive parts in float.
+            Default: True.
 
     Returns:
         openvino.Model: The model in int8.
@@ -282,7 +287,9 @@ def quantize_openvino(path: Path, crops: np.ndarray):
     import onnx
     import openvino
     with tempfile.TemporaryDirectory() as folder:
-        _, kept = _analysed(onnx.load(path), crops, folder)
+        kept = []
+        if search:
+            _, kept = _analysed(onnx.load(path), crops, True, folder)
     model = openvino.convert_model(path)
     there = {node.get_friendly_name() for node in model.get_ops()}
     nncf.set_log_level(logging.WARNING)
