@@ -136,8 +136,9 @@ class PoseRuntime:
             coords, scores[part], size = self._decode(self._engine(crops))
             keypoints[part] = topdown.to_image(coords, center[part],
                                                scale[part], size)
-        ends = np.cumsum(counts)[:-1]
-        return list(zip(np.split(keypoints, ends), np.split(scores, ends)))
+        ends = np.cumsum(counts)
+        return [(keypoints[end - count:end], scores[end - count:end])
+                for end, count in zip(ends, counts)]
 
     def _crop(self, images, owners, center, scale) -> np.ndarray:
         """Write the crops of a batch into one array (N, h, w, 3)."""
