@@ -233,27 +233,22 @@ def _common_meta(model: nn.Module, dataset: str, precision: str) -> dict:
         name=Path(model.cfg.filename or '').stem)
 
 
-def engine_of(format: str, precision: str) -> str:
-    """Return whose preferences the graph follows.
-
-    ONNX Runtime's blocked layout is for float32 alone; in int8 it likes what
-    OpenVINO likes.
-    """
-    if format == 'onnx' and precision != 'int8':
-        return 'onnxruntime'
+def style_of(format: str, precision: str) -> str:
+    """Return the style of graph that suits a file."""
+    if format == 'onnx':
+        return 'onnxruntime-int8' if precision == 'int8' else 'onnxruntime'
     return 'openvino'
 
 
-def build_graph(model: nn.Module, meta: ModelMeta,
-                engine: str) -> nn.Module:
+def build_graph(model: nn.Module, meta: ModelMeta, style: str) -> nn.Module:
     """Return the module that is exported.
 
     Args:
         model (nn.Module): From :func:`load_model`.
         meta (ModelMeta): What the file will say.
-        engine (str): One of :data:`lpn_mmpose.deploy.rewrite.ENGINES`.
+        style (str): One of :data:`lpn_mmpose.deploy.rewrite.STYLES`.
     """
-    network = InferenceNetwork(model, engine)
+    network = InferenceNetwork(model, style)
     if isinstance(meta, DetectionMeta):
         label = list(model.dataset_meta['classes']).index('person')
         graph = DetectorGraph(network, model.data_preprocessor,
@@ -454,7 +449,7 @@ def _write(model: nn.Module, meta: ModelMeta, format: str,
            batch: Optional[int], crops: Optional[np.ndarray],
            out: Path) -> None:
     """Write a file of any format and precision."""
-    graph = build_graph(model, meta, engine_of(format, meta.precision))
+    graph = build_graph(model, meta, style_of(format, meta.precision))
     if format == 'torchscript':
         _write_torchscript(graph, meta, out, batch)
         return

@@ -135,6 +135,30 @@ def network_parts(model) -> Dict[str, Part]:
     return dict(parts)
 
 
+def own_biases(model) -> None:
+    """Give every convolution a bias of its own.
+
+    The exporter stores equal biases once. A bias in int8 has the scale of its
+    convolution's input, so that ONNX Runtime quantizes a shared one for one
+    convolution and leaves the others in float.
+
+    Args:
+        model (onnx.ModelProto): Changed in place.
+    """
+    biases = {weight.name: weight for weight in model.graph.initializer}
+    seen = set()
+    for node in model.graph.node:
+        if node.op_type != 'Conv' or len(node.input) < 3:
+            continue
+        name = node.input[2]
+        if name in seen and name in biases:
+            copied = copy.deepcopy(biases[name])
+            copied.name = f'{node.name}.bias'
+            model.graph.initializer.append(copied)
+            node.input[2] = copied.name
+        seen.add(name)
+
+
 class _OnnxQuantizer:
     """ONNX Runtime's static quantizer, calibrated once.
 
@@ -146,6 +170,7 @@ class _OnnxQuantizer:
     def __init__(self, model, crops: np.ndarray, folder: str) -> None:
         import onnx
         from onnxruntime.quantization.calibrate import create_calibrator
+        own_biases(model)
         self._model = onnx.shape_inference.infer_shapes(model)
         plain = Path(folder) / 'inferred.onnx'
         onnx.save(self._model, plain)

@@ -18,8 +18,16 @@ from torch import Tensor, nn
 from ..models.lpn import BiasFreeSELayer, LightweightBottleneck
 from ..models.lpn_head import LPNHead
 
-#: Engines whose preferences differ.
-ENGINES = ('onnxruntime', 'openvino')
+#: How attention pools, and how its vector is added, by what runs the graph.
+#: ``matmul``: a product of matrices. ``sum``: a weighted sum, which keeps
+#: OpenVINO's blocked layout. ``map``: the vector enlarged to a map, since
+#: ONNX Runtime's blocked float32 layout has the sum of two maps but not of a
+#: map and a vector. ``vector``: the vector as it is.
+STYLES = {
+    'onnxruntime': ('matmul', 'map'),
+    'onnxruntime-int8': ('matmul', 'vector'),
+    'openvino': ('sum', 'vector'),
+}
 
 
 def _conv2d(weight: Tensor, bias: Tensor = None, **kwargs) -> nn.Conv2d:
@@ -85,16 +93,12 @@ class InferenceBottleneck(nn.Module):
 
     Args:
         block (LightweightBottleneck): The block, batch norms folded.
-        engine (str): ``'onnxruntime'``: pooling by matrix products, and the
-            pooled vector enlarged to a map, since ONNX Runtime's blocked
-            layout has the sum of two maps but not of a map and a vector.
-            ``'openvino'``: pooling by a weighted sum, which keeps the
-            blocked layout.
+        style (str): One of :data:`STYLES`.
     """
 
-    def __init__(self, block: LightweightBottleneck, engine: str) -> None:
+    def __init__(self, block: LightweightBottleneck, style: str) -> None:
         super().__init__()
-        self.engine = engine
+        self.pooling, self.addition = STYLES[style]
         self.conv1, self.conv2 = block.conv1, block.conv2
         self.conv3 = block.conv3.conv
         self.downsample = block.downsample
@@ -127,7 +131,7 @@ class InferenceBottleneck(nn.Module):
     def _context(self, y: Tensor) -> Tensor:
         """Pool (N, C, H, W) by the attention's weights to (N, C, 1, 1)."""
         _, channels, height, width = map(int, y.shape)
-        if self.engine == 'openvino':
+        if self.pooling == 'sum':
             weights = F.softmax(
                 _keep_batch(self.mask(y), 1, height * width), dim=-1)
             weights = _keep_batch(weights, 1, height, width)
@@ -138,8 +142,8 @@ class InferenceBottleneck(nn.Module):
         return _keep_batch(context, channels, 1, 1)
 
     def _enlarged(self, vector: Tensor, like: Tensor) -> Tensor:
-        """Bring (N, C, 1, 1) to the form in which the engine adds it."""
-        if self.engine == 'openvino':
+        """Bring (N, C, 1, 1) to the form in which it is added."""
+        if self.addition == 'vector':
             return vector
         return F.interpolate(
             vector, scale_factor=tuple(map(float, like.shape[2:])))
@@ -276,10 +280,10 @@ class InferenceNetwork(nn.Module):
     Args:
         model (BaseModel): A model with ``backbone`` and ``head`` or
             ``bbox_head``, maybe ``neck``; it is not changed.
-        engine (str): One of :data:`ENGINES`.
+        style (str): One of :data:`STYLES`.
     """
 
-    def __init__(self, model: nn.Module, engine: str) -> None:
+    def __init__(self, model: nn.Module, style: str) -> None:
         super().__init__()
         model = revert_sync_batchnorm(copy.deepcopy(model)).eval()
         for parameter in model.parameters():
@@ -300,7 +304,7 @@ class InferenceNetwork(nn.Module):
             for name, child in module.named_children():
                 if isinstance(child, LightweightBottleneck
                               ) and InferenceBottleneck.supports(child):
-                    setattr(module, name, InferenceBottleneck(child, engine))
+                    setattr(module, name, InferenceBottleneck(child, style))
         self.eval()
 
     def forward(self, x: Tensor):
