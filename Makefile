@@ -1,16 +1,17 @@
 # Sets up an environment, then does what is asked; `make help` lists it.
 PYTHON ?= python3
 VENV ?= .venv
+RUNTIME_VENV ?= .venv-runtime
 IMG ?= demo/demo.jpg
 OUT ?= outputs/demo
 DEMO_ARGS = $(if $(DET),--det-model $(DET)) \
     $(if $(DET_WEIGHTS),--det-weights $(DET_WEIGHTS))
 BIN = $(VENV)/bin
 
-.PHONY: help env demo test lint clean
+.PHONY: help env demo test runtime-env runtime-test lint clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo 'PYTHON=$(PYTHON)  VENV=$(VENV)'
 
 env:  ## create VENV (default .venv) and install everything into it
@@ -22,8 +23,16 @@ demo: env  ## draw the pose in IMG (photo, folder or video; DET= a detector)
 test: env  ## run the test suite
 	@$(BIN)/python -m pytest
 
+runtime-env:  ## create RUNTIME_VENV: lpn-pose and its engine, no PyTorch
+	@$(PYTHON) tools/install.py "$(RUNTIME_VENV)" --runtime
+
+runtime-test: runtime-env  ## run the runtime's tests where PyTorch is not
+	@$(RUNTIME_VENV)/bin/python -m pip install --quiet -c constraints.txt \
+	    pytest onnx openvino
+	@$(RUNTIME_VENV)/bin/python -m pytest --noconftest tests/test_runtime
+
 lint: env  ## run ruff
 	@$(BIN)/python -m ruff check .
 
-clean:  ## remove VENV and what the demo wrote
-	rm -rf "$(VENV)" outputs
+clean:  ## remove the environments and what the demo wrote
+	rm -rf "$(VENV)" "$(RUNTIME_VENV)" outputs

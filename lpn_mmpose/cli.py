@@ -12,7 +12,6 @@ import os
 import os.path as osp
 import re
 import shutil
-import sys
 from glob import escape as glob_escape
 from glob import glob
 from types import ModuleType
@@ -22,7 +21,6 @@ from typing import (
     List,
     Mapping,
     NamedTuple,
-    NoReturn,
     Optional,
     Tuple,
 )
@@ -38,17 +36,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_installed_path, import_modules_from_strings
 from mmpose.registry import MODELS
 
-from lpn_mmpose.engine import bfloat16_is_fast
-
-
-class InputError(ValueError):
-    """A file or value that the user gave cannot be used."""
-
-
-def fail(error: Exception) -> NoReturn:
-    """End the program with exit code 2 and the error as one line."""
-    print('error:', ' '.join(str(error).split()), file=sys.stderr)
-    sys.exit(2)
+from .engine import bfloat16_is_fast
+from .errors import InputError, fail
 
 
 def mmpose_tool(name: str) -> ModuleType:

@@ -3,71 +3,13 @@ import argparse
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import List, Sequence
+from typing import List
 
-import cv2
-import numpy as np
 from mmpose.apis import MMPoseInferencer
 from tqdm import tqdm
 
-from .cli import InputError
-
-IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-VIDEO_SUFFIXES = ('.avi', '.mkv', '.mov', '.mp4', '.webm')
-#: Persons of a single image whose keypoints are printed.
-MAX_TABLES = 3
-
-
-def list_inputs(path: str) -> List[Path]:
-    """Return the images and videos that ``path`` stands for.
-
-    Args:
-        path (str): An image, a video, or a folder of them.
-
-    Raises:
-        InputError: If it does not exist, cannot be read, or the folder holds
-            neither.
-    """
-    path = Path(path)
-    if path.is_dir():
-        known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
-        if not files:
-            raise InputError(f'{path} holds no image or video '
-                             f'({", ".join(known)})')
-        return files
-    if not path.is_file():
-        raise InputError(f'{path} does not exist')
-    return [path]
-
-
-def check_readable(path: Path) -> None:
-    """Raise InputError if OpenCV can read ``path`` neither way."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        capture = cv2.VideoCapture(str(path))
-        readable = capture.read()[0]
-        capture.release()
-    else:
-        readable = cv2.imread(str(path)) is not None
-    if not readable:
-        raise InputError(f'{path} cannot be read as an image or a video')
-
-
-def keypoint_table(names: Sequence[str], keypoints: np.ndarray,
-                   scores: np.ndarray) -> str:
-    """Format one person's keypoints, a line each.
-
-    Args:
-        names (Sequence[str]): The K keypoints' names.
-        keypoints (np.ndarray): Coordinates (K, 2) in pixels.
-        scores (np.ndarray): Scores (K, ).
-    """
-    lines = [f'{"keypoint":16}{"x":>9}{"y":>9}{"score":>8}']
-    lines += [
-        f'{name:16}{x:9.1f}{y:9.1f}{score:8.2f}'
-        for name, (x, y), score in zip(names, keypoints, scores)
-    ]
-    return '\n'.join(lines)
+from .errors import InputError
+from .media import check_readable, list_inputs, person_tables
 
 
 def run(args: argparse.Namespace) -> List[str]:
@@ -115,13 +57,11 @@ def run(args: argparse.Namespace) -> List[str]:
         ]
         done += 1
         if single and len(frames) == 1:
-            for person in frames[0][:MAX_TABLES]:
-                lines.append(
-                    keypoint_table([names[i] for i in range(len(names))],
-                                   person['keypoints'],
-                                   person['keypoint_scores']))
-            if len(frames[0]) > MAX_TABLES:
-                lines.append(f'and {len(frames[0]) - MAX_TABLES} more persons')
+            persons = frames[0]
+            lines += person_tables(
+                [names[i] for i in range(len(names))],
+                [person['keypoints'] for person in persons],
+                [person['keypoint_scores'] for person in persons])
         else:
             persons = sum(map(len, frames))
             lines.append(f'{file}: frames {len(frames)}, persons {persons}')

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Create a virtual environment with MMPose and this package, from wheels.
 
-    python3 tools/install.py VENV
+    python3 tools/install.py VENV [--runtime]
 
-MMPose needs two phases (see requirements/openmmlab.txt). What is already
+MMPose needs two phases (see requirements/openmmlab.txt). With --runtime, it
+is left out, and PyTorch with it: what then runs are lpn_mmpose.runtime and
+the command lpn-pose. What is already
 there is not installed again. Uses the standard library alone and runs on any
 Python 3, to be able to say that one is too old.
 """
@@ -59,14 +61,15 @@ def has_compiler():
     return found and os.path.isfile(header)
 
 
-def check_python():
+def check_python(runtime=False):
     """End with one line if this Python cannot be used."""
     version = '.'.join(map(str, sys.version_info[:2]))
     if not SUPPORTED[0] <= sys.version_info < SUPPORTED[1]:
         fail('Python %s is not supported: give one from 3.10 to 3.12 '
              '(3.10 and 3.11 need no compiler), make PYTHON=python3.11' %
              version)
-    if sys.version_info >= XTCOCOTOOLS_WHEELS and not has_compiler():
+    if (not runtime and sys.version_info >= XTCOCOTOOLS_WHEELS
+            and not has_compiler()):
         fail('xtcocotools has no wheel for Python %s and there is no C '
              'compiler (or no Python.h) to build it: install one, or give '
              'Python 3.10 or 3.11, make PYTHON=python3.11' % version)
@@ -106,10 +109,22 @@ def install_packages(python):
     pip(python, *(options + requirements('openmmlab')))
 
 
+def check_runtime(python):
+    """End with one line if the runtime lacks something, or PyTorch is there."""
+    code = ('import importlib.util, lpn_mmpose.runtime.command, onnxruntime\n'
+            'assert importlib.util.find_spec("torch") is None, "torch is in"')
+    run = subprocess.run([python, '-c', code], stderr=subprocess.PIPE)
+    if run.returncode:
+        fail('the runtime does not work without PyTorch (%s)' %
+             run.stderr.decode(errors='replace').strip().split('\n')[-1])
+
+
 def main():
-    if len(sys.argv) != 2:
-        fail('usage: install.py VENV')
-    venv = os.path.abspath(sys.argv[1])
+    names = [name for name in sys.argv[1:] if name != '--runtime']
+    runtime = '--runtime' in sys.argv[1:]
+    if len(names) != 1 or names[0].startswith('-'):
+        fail('usage: install.py VENV [--runtime]')
+    venv = os.path.abspath(names[0])
     python = os.path.join(venv, 'bin', 'python')
     path = os.path.join(venv, STAMP)
     stamp = {}
@@ -117,9 +132,14 @@ def main():
         with open(path) as file:
             stamp = json.load(file)
     wanted = {'requirements': fingerprint(), 'checkout': ROOT}
+    if runtime:
+        wanted['runtime'] = True
     if stamp == wanted:
         return
-    check_python()
+    if stamp and stamp.get('runtime') != wanted.get('runtime'):
+        fail('%s holds the other of the two environments, with and without '
+             'PyTorch: give another folder' % venv)
+    check_python(runtime)
     start = time.time()
     print('setting up %s with Python %s; this takes minutes' %
           (venv, sys.version.split()[0]), flush=True)
@@ -127,9 +147,14 @@ def main():
         subprocess.check_call([sys.executable, '-m', 'venv', venv])
     if stamp.get('requirements') != wanted['requirements']:
         check_network(python)
-        install_packages(python)
-    pip(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable',
-        ROOT)
+        if not runtime:
+            install_packages(python)
+    if runtime:
+        pip(python, *(requirements() + ['--editable', ROOT + '[runtime]']))
+        check_runtime(python)
+    else:
+        pip(python, '--quiet', '--no-deps', '--no-build-isolation',
+            '--editable', ROOT)
     with open(path, 'w') as file:
         json.dump(wanted, file)
     print('environment ready in %.0f s' % (time.time() - start), flush=True)

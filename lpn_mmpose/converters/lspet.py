@@ -7,6 +7,8 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .. import topdown
+
 #: Joints in the order of ``joints.mat``.
 LSPET_KEYPOINTS = ('right_ankle', 'right_knee', 'right_hip', 'left_hip',
                    'left_knee', 'left_ankle', 'right_wrist', 'right_elbow',
@@ -55,17 +57,13 @@ def keypoints_bbox(keypoints: np.ndarray, image_size: Tuple[int, int],
         keypoints (np.ndarray): Labelled keypoints (M, 2) in pixels.
         image_size (tuple[int, int]): Image width and height in pixels, to
             which the box is clipped.
-        margin (float): Margin on every side, as a share of the longer side of
-            the tight box: the joints' extent leaves out hands, feet and skin.
+        margin (float): See :func:`lpn_mmpose.topdown.keypoints_to_box`.
 
     Returns:
         list[float]: Box as xywh in pixels.
     """
-    low, high = keypoints.min(0), keypoints.max(0)
-    pad = margin * (high - low).max()
-    low = np.maximum(low - pad, 0)
-    high = np.minimum(high + pad, np.array(image_size) - 1)
-    return [round(float(v), 2) for v in (*low, *(high - low))]
+    x1, y1, x2, y2 = topdown.keypoints_to_box(keypoints, image_size, margin)
+    return [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _load_joints(src: Path) -> np.ndarray:

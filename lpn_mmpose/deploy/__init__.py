@@ -1,0 +1,1 @@
+"""Trained models to files that inference engines run; needs PyTorch."""

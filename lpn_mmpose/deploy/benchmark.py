@@ -1,0 +1,734 @@
+"""What ``tools/analysis/benchmark_inference.py`` does.
+
+Every row of the table is a callable; all are timed in one process, in turns,
+so that whatever slows the machine down slows all rows alike.
+"""
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.utils import get_installed_path
+from mmpose.apis import MMPoseInferencer
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from tqdm import tqdm
+
+from ..analysis import complexity
+from ..cli import load_config
+from ..errors import InputError
+from ..model_index import find_model, mim_root
+from ..model_meta import INPUT_NAME
+from ..runtime import PoseRuntime
+from .export import (
+    ONNX_OPSET,
+    export,
+    input_size,
+    load_model,
+    quiet,
+    to_onnx,
+)
+from .graphs import ImageGraph
+from .quantize import quantize_onnx, quantize_openvino
+from .rewrite import InferenceNetwork
+
+_PEERS = 'body_2d_keypoint/{}_coco-256x192.py'
+#: Name to MMPose config; LPN-50 itself is the shipped model at 256x192.
+PEERS = {
+    'RTMPose-t': _PEERS.format('rtmpose/coco/rtmpose-t_8xb256-420e'),
+    'RTMPose-s': _PEERS.format('rtmpose/coco/rtmpose-s_8xb256-420e'),
+    'MobileNetV2': _PEERS.format(
+        'topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e'),
+    'SimpleBaseline-R50': _PEERS.format(
+        'topdown_heatmap/coco/td-hm_res50_8xb64-210e'),
+    'HRNet-W32': _PEERS.format(
+        'topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e'),
+}
+OURS = 'LPN-50'
+SIZE = (192, 256)
+ENGINES = ('PyTorch', 'ONNX Runtime', 'OpenVINO')
+PRECISIONS = ('fp32', 'fp16', 'bf16', 'int8')
+WARM_UP = 3
+#: Pause between two rows, in s: engines' threads spin a while after a run.
+PAUSE = 0.01
+
+
+@dataclass
+class Row:
+    """A line of the table.
+
+    Args:
+        model (str): Name of the network.
+        scope (str): ``'network'`` or ``'end to end'``.
+        engine (str): One of :data:`ENGINES`, or ``'MMPoseInferencer'``.
+        graph (str): ``'eager'``, ``'plain'`` (the trained modules as they
+            are) or ``'rewritten'``.
+        precision (str): One of :data:`PRECISIONS`.
+        flip (bool): Whether mirrored images are averaged.
+        batch (int): Images or persons of one call.
+        run (Callable): Makes one call.
+        macs (float): Multiply-accumulates of one call, in millions.
+        times (list[float]): Measured times of one call in ms.
+        peak (float, optional): Largest resident memory in MB of a process
+            that does nothing else.
+    """
+    model: str
+    scope: str
+    engine: str
+    graph: str
+    precision: str
+    flip: bool
+    batch: int
+    run: Callable = field(repr=False, default=None)
+    macs: float = 0.
+    times: List[float] = field(default_factory=list)
+    peak: Optional[float] = None
+
+    @property
+    def median(self) -> float:
+        """Median time of one image or person in ms."""
+        return statistics.median(self.times) / self.batch
+
+    @property
+    def quartiles(self) -> Tuple[float, float]:
+        """First and third quartile of the time of one image in ms."""
+        low, high = np.percentile(self.times, [25, 75]) / self.batch
+        return float(low), float(high)
+
+    @property
+    def gflops(self) -> float:
+        """Work done, at two operations a MAC, in 1e9/s."""
+        return 2 * self.macs / self.batch / self.median
+
+
+def settle(model: nn.Module, size: Tuple[int, int]) -> nn.Module:
+    """Give a random network the batch statistics of its own features.
+
+    Otherwise the features fade to denormal numbers, which are slow.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
+    for norm in norms:
+        norm.momentum = 1.
+    with torch.no_grad():
+        model.train()(torch.randn(2, 3, size[1], size[0]), None, 'tensor')
+    return model.eval()
+
+
+class _Plain(nn.Module):
+    """The trained modules from normalised images on, as MMPose runs them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x, None, mode='tensor')
+
+
+def onnxruntime_call(path: Path, inputs: np.ndarray,
+                     threads: int) -> Callable:
+    """Return a call of an ONNX file, with the options of our runtime."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=['CPUExecutionProvider'])
+    return lambda: session.run(None, {INPUT_NAME: inputs})
+
+
+def openvino_call(path: Path, inputs: np.ndarray, threads: int,
+                  precision: str = 'f32') -> Callable:
+    """Return a call of an OpenVINO or ONNX file, likewise."""
+    import openvino
+    compiled = openvino.Core().compile_model(
+        str(path), 'CPU', {
+            'PERFORMANCE_HINT': 'LATENCY',
+            'INFERENCE_NUM_THREADS': threads,
+            'INFERENCE_PRECISION_HINT': precision
+        })
+    request = compiled.create_infer_request()
+    return lambda: request.infer({INPUT_NAME: inputs}, share_inputs=True)
+
+
+def has_bf16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU."""
+    import openvino
+    return 'BF16' in openvino.Core().get_property(
+        'CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def matmul_limits(threads: int) -> Dict[str, float]:
+    """Measure what the machine reaches in a product of large matrices.
+
+    Args:
+        threads (int): Threads to use.
+
+    Returns:
+        dict[str, float]: ``fp32`` and ``int8`` (unsigned by signed, in ONNX
+        Runtime) in 1e9 operations a second, ``copy`` in GB/s.
+    """
+    import onnx
+    import onnxruntime
+    side = 1024
+    nodes = {
+        'fp32': ('MatMul', onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT),
+        'int8': ('MatMulInteger', onnx.TensorProto.UINT8,
+                 onnx.TensorProto.INT32)
+    }
+    rng = np.random.default_rng(0)
+    limits = {}
+    for name, (operator, kind, result) in nodes.items():
+        weights = rng.integers(-60, 60, (side, side))
+        images = rng.integers(0, 120, (side, side))
+        weights = weights.astype('f4' if name == 'fp32' else 'i1')
+        images = images.astype('f4' if name == 'fp32' else 'u1')
+        make, shape = onnx.helper, [side, side]
+        graph = make.make_graph(
+            [make.make_node(operator, [INPUT_NAME, 'w'], ['y'])], 'limit',
+            [make.make_tensor_value_info(INPUT_NAME, kind, shape)],
+            [make.make_tensor_value_info('y', result, shape)],
+            [onnx.numpy_helper.from_array(weights, 'w')])
+        model = make.make_model(
+            graph, opset_imports=[make.make_opsetid('', ONNX_OPSET)],
+            ir_version=8)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options,
+            providers=['CPUExecutionProvider'])
+        best = min(
+            _timed(lambda: session.run(None, {INPUT_NAME: images}))
+            for _ in range(15))
+        limits[name] = 2 * side**3 / best / 1e6
+    source = np.ones(2**25, np.float32)
+    target = np.empty_like(source)
+    best = min(_timed(lambda: np.copyto(target, source)) for _ in range(5))
+    limits['copy'] = 2 * source.nbytes / best / 1e6
+    return limits
+
+
+def _timed(call: Callable) -> float:
+    """Return the time of a call in ms."""
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def peak_memory(path: Path, backend: str, threads: int,
+                persons: int) -> float:
+    """Measure the memory of a process that runs a file in our runtime.
+
+    Args:
+        path (Path): An exported pose model.
+        backend (str): ``'onnxruntime'`` or ``'openvino'``.
+        threads (int): Threads to use.
+        persons (int): Persons of an image.
+
+    Returns:
+        float: Largest resident memory in MB.
+    """
+    code = ('import sys, resource, numpy as np\n'
+            'from lpn_mmpose.runtime import PoseRuntime\n'
+            'path, backend, threads, persons = sys.argv[1:]\n'
+            'pose = PoseRuntime(path, backend, int(threads))\n'
+            'image = np.zeros((480, 640, 3), np.uint8)\n'
+            'boxes = [[100, 60, 300, 420]] * int(persons)\n'
+            'for _ in range(5): pose(image, boxes)\n'
+            'peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+            'print(peak)\n')
+    run = subprocess.run(
+        [sys.executable, '-c', code,
+         str(path), backend, str(threads), str(persons)],
+        capture_output=True,
+        text=True,
+        check=True)
+    scale = 1024**2 if sys.platform == 'darwin' else 1024
+    return int(run.stdout) / scale
+
+
+def soak(path: Path, backend: str, threads: int, frames: int) -> dict:
+    """Run many frames and watch the process's memory.
+
+    Args:
+        path (Path): An exported pose model.
+        backend (str): ``'onnxruntime'`` or ``'openvino'``.
+        threads (int): Threads to use.
+        frames (int): Frames, with 0 to 4 persons each.
+
+    Returns:
+        dict: ``frames``, resident memory in MB ``early`` (after a tenth of
+        them) and ``late``, and ``growth``, late / early - 1.
+    """
+    import psutil
+    pose = PoseRuntime(path, backend, threads)
+    image, boxes = scene(4)
+    process = psutil.Process()
+    for i in tqdm(range(frames), desc='frames', leave=False):
+        pose(image, boxes[:i % 5])
+        if i == frames // 10:
+            early = process.memory_info().rss / 2**20
+    late = process.memory_info().rss / 2**20
+    return dict(frames=frames, early=early, late=late, growth=late / early - 1)
+
+
+def scene(persons: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the demo's photograph at 640x480, and boxes xyxy in it."""
+    image = cv2.imread(str(mim_root() / 'demo' / 'demo.jpg'))
+    if image is None:
+        raise InputError('demo/demo.jpg is missing: run the benchmark in a '
+                         'checkout of the repository')
+    rng = np.random.default_rng(0)
+    corner = rng.uniform((0, 0), (400, 150), (persons, 2))
+    size = rng.uniform((90, 180), (220, 320), (persons, 2))
+    boxes = np.hstack([corner, corner + size]).astype(np.float32)
+    return cv2.resize(image, (640, 480)), boxes
+
+
+@dataclass
+class Request:
+    """What to measure: everything that is in all of these."""
+    models: Sequence[str] = (OURS, *PEERS)
+    engines: Sequence[str] = ENGINES
+    precisions: Sequence[str] = PRECISIONS
+    batches: Sequence[int] = (1, 16)
+    flips: Sequence[bool] = (False, True)
+    scopes: Sequence[str] = ('network', 'end to end')
+    threads: int = 2
+    repeats: int = 30
+    memory: bool = True
+    frames: int = 0
+
+
+class Benchmark:
+    """Makes the rows, and measures them.
+
+    Args:
+        request (Request): What to measure.
+        folder (Path): Where the exported files go.
+    """
+
+    def __init__(self, request: Request, folder: Path) -> None:
+        self.request, self.folder = request, folder
+        self.rows: List[Row] = []
+        self.files: Dict[tuple, Path] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(request.threads)
+        config, self._weights = find_model('lpn50-lsp')
+        self._config = load_config(config)
+        self._config.merge_from_dict({
+            'model.head.decoder.input_size': SIZE,
+            'model.head.decoder.heatmap_size': (SIZE[0] // 4, SIZE[1] // 4)
+        })
+
+    def _wanted(self, engine: str, precision: str) -> bool:
+        if precision == 'bf16' and (engine != 'OpenVINO' or not has_bf16()):
+            return False
+        return (engine in self.request.engines
+                and precision in self.request.precisions)
+
+    def _images(self, batch: int) -> np.ndarray:
+        """Return the crops that the runtime would make (N, h, w, 3)."""
+        from .. import topdown
+        image, boxes = scene(batch)
+        center, scale = topdown.boxes_to_center_scale(boxes, SIZE)
+        return topdown.crop(image, center, scale, SIZE)
+
+    def _normalized(self, batch: int) -> torch.Tensor:
+        images = torch.from_numpy(self._images(batch)).permute(0, 3, 1, 2)
+        return (images.float() - 120) / 57
+
+    def _add(self, call: Callable, **kwargs) -> None:
+        row = Row(run=call, **kwargs)
+        print_log(f'{row.model} {row.scope} {row.engine} {row.graph} '
+                  f'{row.precision} flip {row.flip} batch {row.batch}',
+                  'current')
+        self.rows.append(row)
+
+    def prepare(self) -> None:
+        """Export all files and load them."""
+        for name in self.request.models:
+            if 'network' not in self.request.scopes and name != OURS:
+                continue
+            print_log(f'exporting {name}', 'current')
+            if name == OURS:
+                self._prepare_ours()
+            else:
+                self._prepare_peer(name)
+
+    def _plain_rows(self, name: str, model: nn.Module, macs: float) -> None:
+        """PyTorch eager, and its ONNX export as it is."""
+        if self._wanted('PyTorch', 'fp32'):
+            plain = _Plain(model)
+            for batch in self.request.batches:
+                inputs = self._normalized(batch)
+
+                def call(inputs=inputs):
+                    with torch.inference_mode():
+                        return plain(inputs)
+
+                self._add(call, model=name, scope='network',
+                          engine='PyTorch', graph='eager', precision='fp32',
+                          flip=False, batch=batch, macs=macs * batch)
+        if name != OURS:
+            return
+        for batch in self.request.batches:
+            path = self.folder / f'{name}-plain-{batch}.onnx'
+            inputs = self._normalized(batch)
+            with quiet(), torch.no_grad():
+                torch.onnx.export(
+                    _Plain(model), (inputs, ), str(path), dynamo=False,
+                    opset_version=ONNX_OPSET, input_names=[INPUT_NAME])
+            self._engine_rows(name, path, path, 'plain', 'fp32', False, batch,
+                              macs, np.ascontiguousarray(inputs.numpy()))
+
+    def _engine_rows(self, name: str, onnx: Optional[Path],
+                     openvino: Optional[Path], graph: str, precision: str,
+                     flip: bool, batch: int, macs: float,
+                     inputs: np.ndarray) -> None:
+        """A row for each engine that has a file."""
+        threads = self.request.threads
+        common = dict(model=name, scope='network', graph=graph, flip=flip,
+                      batch=batch, macs=macs * batch * (1 + flip))
+        if onnx and self._wanted('ONNX Runtime', precision):
+            self._add(onnxruntime_call(onnx, inputs, threads),
+                      engine='ONNX Runtime', precision=precision, **common)
+        if openvino and self._wanted('OpenVINO', precision):
+            self._add(openvino_call(openvino, inputs, threads),
+                      engine='OpenVINO', precision=precision, **common)
+        if openvino and precision == 'fp32' and graph == 'rewritten' and \
+                self._wanted('OpenVINO', 'bf16'):
+            self._add(openvino_call(openvino, inputs, threads, 'bf16'),
+                      engine='OpenVINO', precision='bf16', **common)
+
+    def _prepare_ours(self) -> None:
+        request = self.request
+        model = load_model(self._config, self._weights)
+        macs = complexity(model, SIZE[::-1])['macs'] / 1e6
+        if 'network' in request.scopes:
+            self._plain_rows(OURS, model, macs)
+        for precision, flip in product(('fp32', 'fp16', 'int8'),
+                                       request.flips):
+            files = dict(onnx=None, openvino=None)
+            for format, engine in (('onnx', 'ONNX Runtime'),
+                                   ('openvino', 'OpenVINO')):
+                bf16 = precision == 'fp32' and self._wanted(engine, 'bf16')
+                if not bf16 and not self._wanted(engine, precision):
+                    continue
+                suffix = '.onnx' if format == 'onnx' else '.xml'
+                stem = f'{OURS}-{precision}{"-flip" if flip else ""}'
+                files[format] = self.folder / f'{stem}{suffix}'
+                export(self._config, self._weights, files[format], format,
+                       precision, flip=flip, calibration=str(
+                           mim_root() / 'demo'))
+                self.files[engine, precision, flip] = files[format]
+            if 'network' in request.scopes:
+                for batch in request.batches:
+                    self._engine_rows(OURS, files['onnx'], files['openvino'],
+                                      'rewritten', precision, flip, batch,
+                                      macs, self._images(batch))
+        if 'end to end' in request.scopes:
+            self._end_to_end_rows(macs)
+
+    def _end_to_end_rows(self, macs: float) -> None:
+        """Image array in, keypoints out; and MMPose's own way."""
+        for (engine, precision, flip), path in self.files.items():
+            if not self._wanted(engine, precision):
+                continue
+            backend = engine.replace(' ', '').lower()
+            pose = PoseRuntime(path, backend, self.request.threads)
+            for batch in self.request.batches:
+                image, boxes = scene(batch)
+                self._add(lambda p=pose, i=image, b=boxes: p(i, b),
+                          model=OURS, scope='end to end', engine=engine,
+                          graph='rewritten', precision=precision, flip=flip,
+                          batch=batch, macs=macs * batch * (1 + flip))
+        if not self._wanted('PyTorch', 'fp32'):
+            return
+        path = self.folder / 'mmpose.py'
+        for flip in self.request.flips:
+            config = Config(self._config.to_dict())
+            config.model.test_cfg.flip_test = flip
+            config.dump(path)
+            with quiet():
+                inferencer = MMPoseInferencer(
+                    str(path), self._weights, device='cpu',
+                    show_progress=False)
+            for batch in self.request.batches:
+                image, boxes = scene(batch)
+                self._add(
+                    lambda m=inferencer, i=image, b=boxes: next(
+                        m(i, bboxes=list(b), batch_size=1)),
+                    model=OURS, scope='end to end', engine='MMPoseInferencer',
+                    graph='eager', precision='fp32', flip=flip, batch=batch,
+                    macs=macs * batch * (1 + flip))
+
+    def _prepare_peer(self, name: str) -> None:
+        """A model of MMPose's with random weights, in the same graph."""
+        folder = Path(get_installed_path('mmpose')) / '.mim' / 'configs'
+        cfg = load_config(str(folder / PEERS[name]))
+        for part in ('backbone', 'neck'):
+            if cfg.model.get(part):  # weights are downloaded otherwise
+                cfg.model[part].init_cfg = None
+        size = input_size(cfg)
+        model = settle(load_model(cfg), size)
+        macs = complexity(model, size[::-1])['macs'] / 1e6
+        self._plain_rows(name, model, macs)
+        graph = ImageGraph(
+            InferenceNetwork(model, 'openvino'), model.data_preprocessor)
+        outputs = ['simcc_x', 'simcc_y'] if name.startswith('RTMPose') else [
+            'heatmaps']
+        fp32 = self.folder / f'{name}-fp32.onnx'
+        to_onnx(graph.eval(), size, outputs, fp32, None)
+        files = {'fp32': (fp32, fp32)}
+        if self._wanted('ONNX Runtime', 'int8') or self._wanted(
+                'OpenVINO', 'int8'):
+            files['int8'] = self._quantized_peer(name, fp32)
+        for precision, (onnx, openvino) in files.items():
+            for batch in self.request.batches:
+                self._engine_rows(name, onnx, openvino, 'rewritten',
+                                  precision, False, batch, macs,
+                                  self._images(batch))
+
+    def _quantized_peer(self, name: str, fp32: Path) -> Tuple[Path, Path]:
+        import onnx
+        import openvino
+        crops = self._images(4)
+        paths = (self.folder / f'{name}-int8.onnx',
+                 self.folder / f'{name}-int8.xml')
+        onnx.save(quantize_onnx(onnx.load(fp32), crops, False), paths[0])
+        openvino.save_model(
+            quantize_openvino(fp32, crops, False), paths[1],
+            compress_to_fp16=False)
+        return paths
+
+    def run(self) -> dict:
+        """Time all rows in turns, then measure memory.
+
+        Returns:
+            dict: ``machine``, ``request``, ``limits``, ``rows`` and ``soak``,
+            for JSON.
+        """
+        request = self.request
+        limits = matmul_limits(request.threads)
+        for row in tqdm(self.rows, desc='warming up', leave=False):
+            for _ in range(WARM_UP):
+                row.run()
+        for _ in tqdm(range(request.repeats), desc='rounds', leave=False):
+            for row in self.rows:
+                time.sleep(PAUSE)
+                row.times.append(_timed(row.run))
+        for row in self.rows:
+            path = self.files.get((row.engine, row.precision, row.flip))
+            if request.memory and row.scope == 'end to end' and path:
+                row.peak = peak_memory(
+                    path, row.engine.replace(' ', '').lower(),
+                    request.threads, row.batch)
+        soaked = None
+        if request.frames and self.files:
+            (engine, *_), path = next(iter(self.files.items()))
+            soaked = soak(path, engine.replace(' ', '').lower(),
+                          request.threads, request.frames)
+        return dict(
+            machine=machine(),
+            request=asdict(request),
+            limits=limits,
+            rows=[row_json(row) for row in self.rows],
+            soak=soaked)
+
+
+def row_json(row: Row) -> dict:
+    """Return a row's settings and results for JSON; times in ms a person."""
+    content = {
+        key: getattr(row, key)
+        for key in ('model', 'scope', 'engine', 'graph', 'precision', 'flip',
+                    'batch', 'macs', 'peak')
+    }
+    low, high = row.quartiles
+    return dict(content, median=row.median, q1=low, q3=high,
+                gflops=row.gflops, runs=len(row.times))
+
+
+def machine() -> dict:
+    """Describe the CPU and the engines' versions."""
+    import onnxruntime
+    import openvino
+    name = openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')
+    return dict(
+        cpu=name,
+        capabilities=openvino.Core().get_property(
+            'CPU', 'OPTIMIZATION_CAPABILITIES'),
+        system=f'{platform.system()} {platform.machine()}',
+        torch=torch.__version__,
+        onnxruntime=onnxruntime.__version__,
+        openvino=openvino.__version__.split('-')[0])
+
+
+def find(result: dict, **settings) -> Optional[dict]:
+    """Return the fastest row of a result that has these settings."""
+    rows = [
+        row for row in result['rows']
+        if all(row[key] == value for key, value in settings.items())
+    ]
+    return min(rows, key=lambda row: row['median'], default=None)
+
+
+def targets(result: dict) -> List[Tuple[str, float, str, bool]]:
+    """Compare a result with what is aimed at.
+
+    Args:
+        result (dict): From :meth:`Benchmark.run`.
+
+    Returns:
+        list[tuple]: What is compared, its value, the target, and whether it
+        is met. What the result has no rows for is left out.
+    """
+    network = dict(scope='network', flip=False, batch=1)
+    ours = dict(network, model=OURS, graph='rewritten')
+    eager = find(result, **network, model=OURS, graph='eager')
+    plain = find(result, **network, model=OURS, graph='plain')
+    fp32 = find(result, **ours, precision='fp32')
+    low = [find(result, **ours, precision=p) for p in ('bf16', 'int8')]
+    fast = min((r for r in low if r), key=lambda r: r['median'], default=None)
+    small = find(result, **network, model='RTMPose-s', graph='rewritten',
+                 precision='fp32')
+    lines = []
+
+    def add(name, value, bound, at_least=True):
+        met = value >= bound if at_least else value <= bound
+        lines.append((name, value, f'{"≥" if at_least else "≤"} {bound}', met))
+
+    def times(slow, quick):
+        return slow['median'] / quick['median']
+
+    if eager and fp32:
+        add('fp32, times PyTorch eager', times(eager, fp32), 4.5)
+    if plain and fp32:
+        add('fp32, times plain ONNX export', times(plain, fp32), 1.3)
+    if small and fp32:
+        add('fp32, GFLOP/s as a multiple of RTMPose-s',
+            fp32['gflops'] / small['gflops'], 1.)
+    if fast and eager:
+        add(f'{fast["precision"]}, times PyTorch eager', times(eager, fast),
+            10.)
+    if fast and fp32:
+        add(f'{fast["precision"]}, times our fp32', times(fp32, fast), 1.9)
+    if fast and small:
+        add(f'{fast["precision"]}, time as a share of RTMPose-s in fp32',
+            times(fast, small), 1., False)
+        same = find(result, **network, model='RTMPose-s', graph='rewritten',
+                    precision=fast['precision'])
+        if same:
+            add(f'{fast["precision"]}, GFLOP/s as a multiple of RTMPose-s',
+                fast['gflops'] / same['gflops'], 1.)
+    whole = find(result, model=OURS, scope='end to end', graph='rewritten',
+                 flip=False, batch=1)
+    if whole:
+        alone = find(result, **ours, engine=whole['engine'],
+                     precision=whole['precision'])
+        many = find(result, model=OURS, scope='end to end', batch=16,
+                    flip=False, engine=whole['engine'],
+                    precision=whole['precision'])
+        mmpose = find(result, engine='MMPoseInferencer', flip=False, batch=1)
+        if alone:
+            add('one person end to end, times the network alone',
+                times(whole, alone), 1.15, False)
+        if many:
+            add('a person of sixteen, as a share of one alone',
+                times(many, whole), 0.8, False)
+        if mmpose:
+            add('end to end, times MMPoseInferencer', times(mmpose, whole), 8.)
+    if result['soak']:
+        add(f'growth of memory over {result["soak"]["frames"]} frames',
+            result['soak']['growth'], 0.05, False)
+    return lines
+
+
+def markdown(result: dict) -> str:
+    """Lay a result out as Markdown.
+
+    Args:
+        result (dict): From :meth:`Benchmark.run`.
+    """
+    info, limits = result['machine'], result['limits']
+    lines = [
+        f'{info["cpu"]}, {result["request"]["threads"]} threads; PyTorch '
+        f'{info["torch"]}, ONNX Runtime {info["onnxruntime"]}, OpenVINO '
+        f'{info["openvino"]}. Median and quartiles of '
+        f'{result["request"]["repeats"]} runs in turns, ms a person. The '
+        f'machine multiplies matrices at {limits["fp32"]:.0f} GFLOP/s in '
+        f'fp32 and {limits["int8"]:.0f} GOP/s in int8, and copies '
+        f'{limits["copy"]:.1f} GB/s.', '',
+        '| model | scope | engine | graph | precision | flip | persons | ms '
+        '| quartiles | GFLOP/s | of the limit | peak MB |',
+        '|---|---|---|---|---|---|---|---|---|---|---|---|'
+    ]
+    for row in result['rows']:
+        limit = limits.get('int8' if row['precision'] == 'int8' else 'fp32')
+        share = '' if row['precision'] == 'bf16' else (
+            f'{row["gflops"] / limit:.0%}')
+        peak = '' if row['peak'] is None else f'{row["peak"]:.0f}'
+        lines.append(
+            f'| {row["model"]} | {row["scope"]} | {row["engine"]} '
+            f'| {row["graph"]} | {row["precision"]} '
+            f'| {"yes" if row["flip"] else "no"} | {row["batch"]} '
+            f'| **{row["median"]:.1f}** | {row["q1"]:.1f}–{row["q3"]:.1f} '
+            f'| {row["gflops"]:.0f} | {share} | {peak} |')
+    lines += ['', '| comparison | value | target | met |', '|---|---|---|---|']
+    lines += [
+        f'| {name} | {value:.2f} | {bound} | {"yes" if met else "no"} |'
+        for name, value, bound, met in targets(result)
+    ]
+    return '\n'.join(lines) + '\n'
+
+
+def chart(result: dict, path: Path) -> None:
+    """Draw the networks' times for one person as bars.
+
+    Args:
+        result (dict): From :meth:`Benchmark.run`.
+        path (Path): Picture to write.
+    """
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    rows = [
+        row for row in result['rows']
+        if row['scope'] == 'network' and not row['flip'] and row['batch'] == 1
+    ] or result['rows']
+    rows = sorted(rows, key=lambda row: row['median'])
+    figure, axes = plt.subplots(
+        figsize=(9, 1.2 + 0.27 * len(rows)), layout='constrained')
+    names = [
+        f'{r["model"]}  {r["engine"]} '
+        f'{r["graph"] + " " if r["graph"] != "rewritten" else ""}'
+        f'{r["precision"]}' for r in rows
+    ]
+    medians = [row['median'] for row in rows]
+    spread = [[r['median'] - r['q1'] for r in rows],
+              [r['q3'] - r['median'] for r in rows]]
+    colors = ['#d1495b' if r['model'] == OURS else '#7a8ca0' for r in rows]
+    bars = axes.barh(range(len(rows)), medians, xerr=spread, color=colors,
+                     error_kw=dict(lw=1, ecolor='#333333'))
+    axes.bar_label(bars, [f'{m:.1f}' for m in medians], padding=14, fontsize=8)
+    axes.set_yticks(range(len(rows)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xscale('log')
+    axes.set_xlim(right=max(medians) * 1.6)
+    axes.set_xlabel('ms a 256x192 crop (median, quartiles; logarithmic)')
+    axes.set_title(f'{result["machine"]["cpu"].strip()}, '
+                   f'{result["request"]["threads"]} threads', fontsize=10)
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,329 @@
+"""Static int8 quantization by the engines' own tools.
+
+Weights are quantized by channel to 7 bits in 8: CPUs without VNNI add two
+products in 16 bits, which overflow otherwise. Which parts of the network stay
+in float is measured on the calibration images, see :func:`sensitive_parts`.
+"""
+import copy
+import logging
+import re
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Set, Tuple
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS, DefaultScope
+from tqdm import tqdm
+
+from .. import topdown
+from ..cli import check_data
+from ..errors import InputError
+from ..media import IMAGE_SUFFIXES
+from ..model_meta import INPUT_NAME, PoseMeta
+
+#: Operators that are quantized; attention's small ones are not.
+OPERATORS = ['Add', 'Concat', 'Conv', 'DepthToSpace', 'MaxPool', 'Relu']
+#: A part stays in float if that removes this share of the squared error...
+MIN_GAIN = 0.2
+#: ... and it has at most this share of the convolutions' weights and work.
+MAX_COST = 0.15
+#: Images that parts are compared on.
+SENSITIVITY_IMAGES = 32
+
+
+def calibration_crops(cfg: Config, meta: PoseMeta, folder: Optional[str],
+                      count: int) -> np.ndarray:
+    """Return real images as the network will see them.
+
+    Args:
+        cfg (Config): Config with a ``train_dataloader``.
+        meta (PoseMeta): What the file will say.
+        folder (str, optional): Folder of images, each taken as one person;
+            the config's training persons if None.
+        count (int): How many to take, evenly spread.
+
+    Returns:
+        np.ndarray: uint8 in shape (N, h, w, 3), BGR.
+
+    Raises:
+        InputError: If there are none.
+    """
+    if count < 1:
+        raise InputError(f'--calib-images must be positive, got {count}')
+    if folder is not None:
+        return _folder_crops(Path(folder), meta, count)
+    try:
+        check_data(cfg, 'train')
+    except InputError as error:
+        raise InputError(f'{error}; or give a folder of images: --calib DIR'
+                         ) from error
+    dataset = cfg.train_dataloader.dataset.copy()
+    dataset.pipeline = [
+        dict(type='LoadImage'),
+        dict(type='GetBBoxCenterScale', padding=meta.bbox_padding),
+        dict(type='TopdownAffine', input_size=meta.input_size)
+    ]
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        dataset = DATASETS.build(dataset)
+        indices = np.linspace(0, len(dataset) - 1, min(count, len(dataset)))
+        return np.stack([dataset[int(i)]['img'] for i in indices])
+
+
+def _folder_crops(folder: Path, meta: PoseMeta, count: int) -> np.ndarray:
+    if not folder.is_dir():
+        raise InputError(f'--calib {folder} is no folder')
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    if files:
+        indices = np.linspace(0, len(files) - 1, min(count, len(files)))
+        files = [files[int(i)] for i in indices]
+    crops = []
+    for file in files:
+        image = cv2.imread(str(file))
+        if image is not None:
+            box = np.array([[0, 0, image.shape[1], image.shape[0]]])
+            center, scale = topdown.boxes_to_center_scale(
+                box, meta.input_size, meta.bbox_padding)
+            crops.append(topdown.crop(image, center, scale, meta.input_size))
+    if not crops:
+        raise InputError(f'--calib {folder} holds no image that can be read')
+    return np.concatenate(crops)
+
+
+@dataclass
+class Part:
+    """A stretch of the network that is quantized or not as a whole.
+
+    Args:
+        nodes (list[str]): Names of its operators.
+        weights (int): Number of its convolutions' weights.
+    """
+    nodes: List[str]
+    weights: int = 0
+
+
+def network_parts(model) -> Dict[str, Part]:
+    """Group a graph's operators by the module they come from.
+
+    Args:
+        model (onnx.ModelProto): Written by
+            :func:`lpn_mmpose.deploy.export.to_onnx`.
+
+    Returns:
+        dict[str, Part]: ``backbone/stem``, ``backbone/layer1``, ...,
+        ``head/0``, ...; the first and last convolutions among them.
+    """
+    sizes = {w.name: int(np.prod(w.dims)) for w in model.graph.initializer}
+    parts = defaultdict(lambda: Part([]))
+    for node in model.graph.node:
+        found = re.match(r'/network/((?:backbone|neck|head)[^/]*/[^/]+)/',
+                         node.name)
+        if found is None:
+            continue
+        name = found[1]
+        # the last convolution of all, inside the last upsampling step
+        if '/tail.' in node.name or '/tail/' in node.name:
+            name = re.sub(r'_\d+$', '', '/'.join(node.name.split('/')[2:5]))
+        parts[name].nodes.append(node.name)
+        if node.op_type == 'Conv':
+            parts[name].weights += sizes.get(node.input[1], 0)
+    return dict(parts)
+
+
+def own_biases(model) -> None:
+    """Give every convolution a bias of its own.
+
+    The exporter stores equal biases once. A bias in int8 has the scale of its
+    convolution's input, so that ONNX Runtime quantizes a shared one for one
+    convolution and leaves the others in float.
+
+    Args:
+        model (onnx.ModelProto): Changed in place.
+    """
+    biases = {weight.name: weight for weight in model.graph.initializer}
+    seen = set()
+    for node in model.graph.node:
+        if node.op_type != 'Conv' or len(node.input) < 3:
+            continue
+        name = node.input[2]
+        if name in seen and name in biases:
+            copied = copy.deepcopy(biases[name])
+            copied.name = f'{node.name}.bias'
+            model.graph.initializer.append(copied)
+            node.input[2] = copied.name
+        seen.add(name)
+
+
+class _OnnxQuantizer:
+    """ONNX Runtime's static quantizer, calibrated once.
+
+    Args:
+        model (onnx.ModelProto): Model in float32.
+        crops (np.ndarray): Calibration images (N, h, w, 3).
+    """
+
+    def __init__(self, model, crops: np.ndarray, folder: str) -> None:
+        import onnx
+        from onnxruntime.quantization.calibrate import create_calibrator
+        own_biases(model)
+        self._model = onnx.shape_inference.infer_shapes(model)
+        plain = Path(folder) / 'inferred.onnx'
+        onnx.save(self._model, plain)
+        calibrator = create_calibrator(
+            plain,
+            OPERATORS,
+            augmented_model_path=str(Path(folder) / 'augmented.onnx'))
+        calibrator.collect_data(_Reader(crops))
+        self._ranges = calibrator.compute_data()
+
+    def __call__(self, excluded: List[str]):
+        """Return the quantized model, the named operators in float."""
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        quantizer = QDQQuantizer(
+            copy.deepcopy(self._model),
+            per_channel=True,
+            reduce_range=True,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            tensors_range=self._ranges,
+            nodes_to_quantize=[],
+            nodes_to_exclude=excluded,
+            op_types_to_quantize=OPERATORS)
+        quantizer.quantize_model()
+        return quantizer.model.model
+
+
+class _Reader:
+    """Feeds images to ONNX Runtime's calibrator, one at a time."""
+
+    def __init__(self, crops: np.ndarray) -> None:
+        self._crops = iter(
+            tqdm(crops, desc='calibrating', unit='image', leave=False))
+
+    def get_next(self) -> Optional[dict]:
+        """Return the next input, None at the end."""
+        crop = next(self._crops, None)
+        return None if crop is None else {INPUT_NAME: crop[None]}
+
+    def __iter__(self):
+        return iter(self.get_next, None)
+
+
+def _outputs(model, crops: np.ndarray) -> np.ndarray:
+    """Run an ONNX model image by image and return its first output."""
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(),
+        options,
+        providers=['CPUExecutionProvider'])
+    return np.concatenate(
+        [session.run(None, {INPUT_NAME: crop[None]})[0] for crop in crops])
+
+
+def sensitive_parts(quantizer: _OnnxQuantizer, parts: Dict[str, Part],
+                    expected: np.ndarray, crops: np.ndarray) -> Set[str]:
+    """Find the parts that lose most by quantization, and cost little in float.
+
+    Args:
+        quantizer (_OnnxQuantizer): The calibrated quantizer.
+        parts (dict[str, Part]): From :func:`network_parts`.
+        expected (np.ndarray): Outputs of the model in float32.
+        crops (np.ndarray): Images that they are of.
+
+    Returns:
+        set[str]: Names of parts to leave in float.
+    """
+
+    def error(excluded: Set[str]) -> float:
+        nodes = [n for name in excluded for n in parts[name].nodes]
+        difference = _outputs(quantizer(nodes), crops) - expected
+        return float(np.square(difference).mean() / expected.var())
+
+    total = sum(part.weights for part in parts.values())
+    cheap = [
+        name for name, part in parts.items()
+        if 0 < part.weights <= MAX_COST * total
+    ]
+    everything = error(set())
+    kept = set()
+    for name in tqdm(cheap, desc='sensitivity', unit='part', leave=False):
+        gain = 1 - error({name}) / everything
+        print_log(f'int8: {name} in float removes {gain:.0%} of the error',
+                  'current')
+        if gain >= MIN_GAIN:
+            kept.add(name)
+    return kept
+
+
+def _analysed(model, crops: np.ndarray, search: bool,
+              folder: str) -> Tuple[_OnnxQuantizer, List[str]]:
+    """Calibrate, and name the operators that stay in float."""
+    parts = network_parts(model)
+    some = crops[::max(1, len(crops) // SENSITIVITY_IMAGES)]
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        quantizer = _OnnxQuantizer(model, crops, folder)
+        kept = sensitive_parts(quantizer, parts, _outputs(model, some),
+                               some) if search else set()
+    finally:
+        logging.disable(level)
+    return quantizer, [n for name in kept for n in parts[name].nodes]
+
+
+def quantize_onnx(model, crops: np.ndarray, search: bool = True):
+    """Quantize by ONNX Runtime's static quantizer.
+
+    Args:
+        model (onnx.ModelProto): The model in float32.
+        crops (np.ndarray): Calibration images (N, h, w, 3), uint8.
+        search (bool): Whether to leave sensitive parts in float.
+            Default: True.
+
+    Returns:
+        onnx.ModelProto: The model in int8.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        quantizer, kept = _analysed(model, crops, search, folder)
+        return quantizer(kept)
+
+
+def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
+    """Quantize by NNCF; sensitive parts are those of :func:`quantize_onnx`.
+
+    Args:
+        path (Path): The model as ONNX in float32.
+        crops (np.ndarray): Calibration images (N, h, w, 3), uint8.
+        search (bool): Whether to leave sensitive parts in float.
+            Default: True.
+
+    Returns:
+        openvino.Model: The model in int8.
+    """
+    import nncf
+    import onnx
+    import openvino
+    with tempfile.TemporaryDirectory() as folder:
+        kept = []
+        if search:
+            _, kept = _analysed(onnx.load(path), crops, True, folder)
+    model = openvino.convert_model(path)
+    there = {node.get_friendly_name() for node in model.get_ops()}
+    nncf.set_log_level(logging.WARNING)
+    return nncf.quantize(
+        model,
+        nncf.Dataset(list(crops[:, None])),
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(crops),
+        ignored_scope=nncf.IgnoredScope(
+            names=[name for name in kept if name in there]),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            overflow_fix=nncf.OverflowFix.ENABLE))

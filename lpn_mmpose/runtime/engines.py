@@ -1,0 +1,212 @@
+"""Inference engines behind one call: images in, arrays out."""
+import os
+from pathlib import Path
+from typing import List, Optional, Union
+
+import numpy as np
+
+from .. import model_meta
+from ..errors import InputError
+
+#: Where models are looked for by name.
+WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
+#: What a model's file may end with, and the engine that it is for.
+SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
+
+
+def find_model(model: Union[str, Path], folder: Path = WEIGHTS_DIR) -> Path:
+    """Find the file of an exported model.
+
+    Args:
+        model (str | Path): Its path, or the name of a file in ``folder`` with
+            or without suffix.
+        folder (Path): Default: the package's ``weights``.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    path = Path(model)
+    candidates = [path, folder / path]
+    candidates += [folder / f'{model}{suffix}' for suffix in SUFFIXES]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    there = sorted(p.name for p in folder.glob('*') if p.suffix in SUFFIXES)
+    raise InputError(
+        f'model {model} is neither a file nor one of those in {folder} '
+        f'({", ".join(there) or "none"}); make it from a config and its '
+        'weights: python tools/deployment/export.py CONFIG CHECKPOINT '
+        f'--format onnx -o {path.stem}.onnx')
+
+
+def cpu_count() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Engine:
+    """A loaded model.
+
+    Args:
+        path (Path): Model file.
+        threads (int): Threads to use.
+
+    Attributes:
+        meta (ModelMeta): What the model says about itself.
+        batch (int, optional): Images it takes at once; None for any number.
+
+    Raises:
+        InputError: If the engine is not installed, or the file is damaged or
+            no export of this package.
+    """
+
+    #: Name of the engine's package.
+    package: str
+
+    def __init__(self, path: Path, threads: int) -> None:
+        try:
+            text = self._load(path, threads)
+        except ImportError as error:
+            raise InputError(f'{self.package} cannot be imported ({error}): '
+                             f'pip install {self.package}') from error
+        except Exception as error:  # of each engine's own classes
+            raise InputError(f'model {path} cannot be loaded by '
+                             f'{self.package}: {error}') from error
+        if text is None:
+            raise InputError(
+                f'model {path} lacks the metadata {model_meta.KEY!r}: export '
+                'it with tools/deployment/export.py')
+        try:
+            self.meta = model_meta.ModelMeta.from_json(text)
+        except ValueError as error:
+            raise InputError(f'model {path}: {error}') from error
+
+    def _load(self, path: Path, threads: int) -> Optional[str]:
+        """Load the model, set ``batch``, and return the metadata's text."""
+        raise NotImplementedError
+
+    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+        raise NotImplementedError
+
+    def __call__(self, images: np.ndarray) -> List[np.ndarray]:
+        """Run the model.
+
+        Args:
+            images (np.ndarray): uint8 in shape (N, h, w, 3), N >= 1.
+
+        Returns:
+            list[np.ndarray]: The model's outputs, N rows each, in the order
+            of :data:`lpn_mmpose.model_meta.OUTPUT_NAMES`.
+        """
+        if self.batch is None or len(images) == self.batch:
+            return self._infer(images)
+        parts = []
+        for start in range(0, len(images), self.batch):
+            part = images[start:start + self.batch]
+            full = np.zeros((self.batch, *images.shape[1:]), images.dtype)
+            full[:len(part)] = part
+            parts.append([array[:len(part)] for array in self._infer(full)])
+        return [np.concatenate(arrays) for arrays in zip(*parts)]
+
+
+class OnnxRuntimeEngine(Engine):
+    """`ONNX Runtime <https://onnxruntime.ai>`_ on CPUs."""
+
+    package = 'onnxruntime'
+
+    def _load(self, path: Path, threads: int) -> Optional[str]:
+        import onnxruntime
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            str(path), options, providers=['CPUExecutionProvider'])
+        batch = self._session.get_inputs()[0].shape[0]
+        self.batch = batch if isinstance(batch, int) else None
+        properties = self._session.get_modelmeta().custom_metadata_map
+        return properties.get(model_meta.KEY)
+
+    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+        names = model_meta.OUTPUT_NAMES[self.meta.outputs]
+        return self._session.run(names, {model_meta.INPUT_NAME: images})
+
+
+class OpenVinoEngine(Engine):
+    """`OpenVINO <https://docs.openvino.ai>`_ on CPUs, in the file's precision.
+
+    Reads ``.xml`` and ``.onnx``.
+    """
+
+    package = 'openvino'
+
+    def _load(self, path: Path, threads: int) -> Optional[str]:
+        import openvino
+        core = openvino.Core()
+        model = core.read_model(path)
+        batch = model.inputs[0].partial_shape[0]
+        self.batch = None if batch.is_dynamic else batch.get_length()
+        # the default would be bfloat16 on CPUs that have it
+        self._model = core.compile_model(
+            model, 'CPU', {
+                'PERFORMANCE_HINT': 'LATENCY',
+                'INFERENCE_NUM_THREADS': threads,
+                'INFERENCE_PRECISION_HINT': 'f32'
+            })
+        # rt_info of an .xml; an .onnx file's properties are under 'framework'
+        for keys in ([model_meta.KEY], ['framework', model_meta.KEY]):
+            if model.has_rt_info(keys):
+                return model.get_rt_info(keys).astype(str)
+        return None
+
+    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+        # the compiled model's one request, hence not for several threads
+        results = self._model(images, share_inputs=True)
+        return [
+            results[name]
+            for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
+        ]
+
+
+ENGINES = {cls.package: cls for cls in (OnnxRuntimeEngine, OpenVinoEngine)}
+
+
+def load_engine(model: Union[str, Path],
+                task: str,
+                backend: Optional[str] = None,
+                threads: Optional[int] = None) -> Engine:
+    """Load an exported model.
+
+    Args:
+        model (str | Path): See :func:`find_model`.
+        task (str): What it must be for, ``'pose'`` or ``'detection'``.
+        backend (str, optional): ``'onnxruntime'`` or ``'openvino'``; None for
+            the one that the file's suffix belongs to. Default: None.
+        threads (int, optional): Threads to use; None for all CPUs.
+            Default: None.
+
+    Raises:
+        InputError: If the model cannot be found or used, or is for another
+            task.
+        ValueError: If ``backend`` or ``threads`` is no such value.
+    """
+    if backend is not None and backend not in ENGINES:
+        raise ValueError(f'backend must be one of {", ".join(ENGINES)}, got '
+                         f'{backend!r}')
+    if threads is not None and threads < 1:
+        raise ValueError(f'threads must be positive, got {threads!r}')
+    path = find_model(model)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f'model {path} has no suffix of '
+                         f'{", ".join(SUFFIXES)}')
+    backend = backend or SUFFIXES[path.suffix]
+    if backend == 'onnxruntime' and path.suffix != '.onnx':
+        raise InputError(f'model {path} is for openvino, and the backend is '
+                         'onnxruntime: export it with --format onnx')
+    engine = ENGINES[backend](path, threads or cpu_count())
+    if engine.meta.task != task:
+        raise InputError(f'model {path} is for {engine.meta.task}, and one '
+                         f'for {task} is needed')
+    return engine

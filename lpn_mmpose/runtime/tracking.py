@@ -1,0 +1,261 @@
+"""Persons from frame to frame: boxes, identities, smooth keypoints."""
+from dataclasses import dataclass, replace
+from typing import Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from .. import topdown
+from .pose import PoseRuntime, whole_image
+
+#: Takes an image, returns boxes (N, 4) and their scores (N, ).
+FindBoxes = Callable[[np.ndarray], Tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Persons:
+    """What is known of the N persons of an image.
+
+    Args:
+        keypoints (np.ndarray): (x, y) in pixels, in shape (N, K, 2).
+        scores (np.ndarray): Keypoints' scores in shape (N, K).
+        boxes (np.ndarray): Boxes (x1, y1, x2, y2) in shape (N, 4).
+        box_scores (np.ndarray): Boxes' scores in shape (N, ).
+        ids (np.ndarray, optional): N integers that stay with the persons
+            from frame to frame.
+    """
+    keypoints: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    box_scores: np.ndarray
+    ids: Optional[np.ndarray] = None
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.keypoints)
+
+    def __getitem__(self, index: np.ndarray) -> 'Persons':
+        """Return the persons that an array of indices or booleans picks."""
+        return Persons(self.keypoints[index], self.scores[index],
+                       self.boxes[index], self.box_scores[index],
+                       None if self.ids is None else self.ids[index])
+
+
+def find_whole_image(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Take the whole image for a person's box."""
+    return whole_image(image), np.ones(1, np.float32)
+
+
+def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return boxes' intersections over unions, (N, M) of (N, 4), (M, 4)."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=-1)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return shared / np.maximum(union, 1e-9)
+
+
+def match_boxes(a: np.ndarray, b: np.ndarray,
+                iou_thr: float) -> List[Tuple[int, int]]:
+    """Pair boxes greedily, the largest overlap first.
+
+    Args:
+        a (np.ndarray): Boxes (x1, y1, x2, y2) in shape (N, 4).
+        b (np.ndarray): Boxes in shape (M, 4).
+        iou_thr (float): Pairs that overlap less are none.
+
+    Returns:
+        list[tuple[int, int]]: Indices into ``a`` and ``b``, each at most once.
+    """
+    iou = pairwise_iou(a, b)
+    pairs = []
+    while iou.size and iou.max() >= iou_thr:
+        i, j = np.unravel_index(iou.argmax(), iou.shape)
+        pairs.append((int(i), int(j)))
+        iou[i], iou[:, j] = -1, -1
+    return pairs
+
+
+class PoseTracker:
+    """Follow the persons of a video.
+
+    With ``reuse_boxes``, a person's box is the one around the keypoints of
+    the frame before. ``find_boxes`` is called again when there is nobody,
+    when somebody is lost, that is, when fewer than ``min_keypoints`` keypoints
+    score ``keypoint_thr``, and every ``find_every`` frames. Otherwise it is
+    called for every frame, and persons are told apart by their boxes'
+    overlap with those of the frame before.
+
+    Args:
+        pose (PoseRuntime): Gives keypoints and scores for an image and boxes.
+        find_boxes (Callable): Gives boxes and their scores for an image.
+            Default: the whole image.
+        reuse_boxes (bool): See above. Default: True.
+        find_every (int, optional): Frames after which newcomers are looked
+            for; None for never. Default: None.
+        keypoint_thr (float): Score of a keypoint that counts. Default: 0.3.
+        min_keypoints (int): A person with fewer keypoints that count is lost.
+            Default: 4.
+        iou_thr (float): Overlap of boxes that are of one person.
+            Default: 0.3.
+        same_thr (float): Overlap of the boxes around two persons' keypoints
+            from which on they are the same person, and the newer one is
+            dropped. Default: 0.8.
+        margin (float): See :func:`lpn_mmpose.topdown.keypoints_to_box`.
+            Default: 0.1.
+
+    Example:
+        >>> detector = PersonDetector('rtmdet.onnx')    # doctest: +SKIP
+        >>> track = PoseTracker(PoseRuntime(), detector)    # doctest: +SKIP
+        >>> for image in video:                         # doctest: +SKIP
+        ...     persons = track(image)
+        ...     print(persons.ids, persons.keypoints.shape)
+    """
+
+    def __init__(self,
+                 pose: PoseRuntime,
+                 find_boxes: FindBoxes = find_whole_image,
+                 reuse_boxes: bool = True,
+                 find_every: Optional[int] = None,
+                 keypoint_thr: float = 0.3,
+                 min_keypoints: int = 4,
+                 iou_thr: float = 0.3,
+                 same_thr: float = 0.8,
+                 margin: float = 0.1) -> None:
+        self.pose = pose
+        self.find_boxes = find_boxes
+        self.reuse_boxes = reuse_boxes
+        self.find_every = find_every
+        self.keypoint_thr = keypoint_thr
+        self.min_keypoints = min_keypoints
+        self.iou_thr = iou_thr
+        self.same_thr = same_thr
+        self.margin = margin
+        self._next_id = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._boxes = np.zeros((0, 4), np.float32)
+        self._box_scores = np.zeros(0, np.float32)
+        self._ids = np.zeros(0, int)
+        self._age = 0
+        self._lost = False
+
+    def __call__(self, image: np.ndarray) -> Persons:
+        """Estimate the poses in the next frame.
+
+        Args:
+            image (np.ndarray): uint8 in shape (H, W, 3), BGR.
+
+        Returns:
+            Persons: With ``ids``, in ascending order.
+        """
+        self._age += 1
+        if (not self.reuse_boxes or self._lost or not len(self._ids)
+                or self._age == self.find_every):
+            self._find(image)
+        keypoints, scores = self.pose(image, self._boxes)
+        persons = Persons(keypoints, scores, self._boxes, self._box_scores,
+                          self._ids)
+        if self.reuse_boxes:
+            persons = self._follow(persons, image.shape[1::-1])
+        return persons
+
+    def _find(self, image: np.ndarray) -> None:
+        """Take the persons who are found, under their old ids if they match.
+
+        Those who are not found are kept if their boxes come from keypoints.
+        """
+        self._age, self._lost = 0, False
+        boxes, box_scores = self.find_boxes(image)
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        ids = np.full(len(boxes), -1)
+        known = np.zeros(len(self._ids), bool)
+        for i, j in match_boxes(boxes, self._boxes, self.iou_thr):
+            ids[i], known[j] = self._ids[j], True
+        new = ids < 0
+        ids[new] = self._next_id + np.arange(new.sum())
+        self._next_id += int(new.sum())
+        if self.reuse_boxes:
+            boxes = np.concatenate([boxes, self._boxes[~known]])
+            box_scores = np.concatenate([box_scores, self._box_scores[~known]])
+            ids = np.concatenate([ids, self._ids[~known]])
+        order = np.argsort(ids)
+        self._ids, self._boxes = ids[order], boxes[order]
+        self._box_scores = np.asarray(box_scores, np.float32)[order]
+
+    def _follow(self, persons: Persons, image_size) -> Persons:
+        """Set the boxes for the next frame; leave out who is lost."""
+        boxes = np.zeros((len(persons), 4), np.float32)
+        kept = np.zeros(len(persons), bool)
+        for i, (points, scores) in enumerate(
+                zip(persons.keypoints, persons.scores)):
+            inside = (points >= 0).all(-1) & (points < image_size).all(-1)
+            counts = (scores >= self.keypoint_thr) & inside
+            if counts.sum() < self.min_keypoints:
+                continue
+            boxes[i] = topdown.keypoints_to_box(points[counts], image_size,
+                                                self.margin)
+            if (boxes[i, 2:] - boxes[i, :2]).min() < 1:
+                continue
+            iou = pairwise_iou(boxes[i:i + 1], boxes[:i][kept[:i]])
+            kept[i] = not (iou >= self.same_thr).any()
+        self._lost = not kept.all()
+        self._boxes, self._ids = boxes[kept], persons.ids[kept]
+        self._box_scores = persons.box_scores[kept]
+        return persons[kept]
+
+
+class KeypointSmoother:
+    """Smooth keypoints over time by a `1€ filter`_ for each coordinate.
+
+    Speeds are measured in the person's size at first sight per second, so that
+    the parameters mean the same for small and for large persons.
+
+    Args:
+        fps (float): Frames per second.
+        min_cutoff (float): Cutoff frequency at rest in Hz: less removes more
+            jitter. Default: 1.0.
+        beta (float): How much the cutoff grows with the speed: more follows
+            fast movements sooner. Default: 8.0.
+
+    Raises:
+        ImportError: If the package ``OneEuroFilter`` is not installed.
+
+    .. _`1€ filter`: https://gery.casiez.net/1euro/
+    """
+
+    def __init__(self,
+                 fps: float,
+                 min_cutoff: float = 1.0,
+                 beta: float = 8.0) -> None:
+        from OneEuroFilter import OneEuroFilter
+        self._filter = OneEuroFilter
+        self.fps = fps
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self._filters: Dict[int, List] = {}
+
+    def __call__(self, persons: Persons) -> Persons:
+        """Smooth the next frame's persons.
+
+        Args:
+            persons (Persons): With ``ids``. Who is missing is forgotten.
+
+        Returns:
+            Persons: With other ``keypoints``.
+        """
+        smooth = np.empty_like(persons.keypoints)
+        filters = {}
+        for i, key in enumerate(persons.ids.tolist()):
+            values = persons.keypoints[i].ravel().tolist()
+            filters[key] = self._filters.get(key)
+            if filters[key] is None:
+                size = max(np.ptp(persons.keypoints[i], axis=0).max(), 1.)
+                filters[key] = [
+                    self._filter(self.fps, self.min_cutoff, self.beta / size)
+                    for _ in values
+                ]
+            smooth[i].flat = [f(v) for f, v in zip(filters[key], values)]
+        self._filters = filters
+        return replace(persons, keypoints=smooth)

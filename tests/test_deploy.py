@@ -1,0 +1,353 @@
+"""Exports against the models that they are of."""
+import json
+import os.path as osp
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from mmcv.cnn.bricks import ContextBlock
+from mmengine.config import Config
+from mmengine.utils import get_installed_path
+from synthetic import make_lspet
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lpn_mmpose import topdown
+from lpn_mmpose.deploy import export as deploy
+from lpn_mmpose.deploy.graphs import SoftArgmax
+from lpn_mmpose.deploy.quantize import network_parts
+from lpn_mmpose.deploy.rewrite import STYLES, InferenceNetwork, PhaseUpsample
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.model_meta import (
+    KEY,
+    TORCHSCRIPT_FILE,
+    DetectionMeta,
+    ModelMeta,
+    PoseMeta,
+)
+from lpn_mmpose.models import LPN, LPNHead
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / 'configs/body_2d_keypoint/lpn'
+COCO = CONFIGS / 'coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
+LSPET = CONFIGS / 'lspet/td-hm_lpn50_1xb32-60e_lspet-128x128.py'
+WEIGHTS = ROOT / 'lpn_mmpose/weights/lpn50_lspet-128x128.pth'
+DETECTOR = osp.join(
+    get_installed_path('mmpose'), '.mim', 'demo', 'mmdetection_cfg',
+    'rtmdet_nano_320-8xb32_coco-person.py')
+#: LPN-50's blocks at a sixteenth of its work.
+SMALL = dict(input_size=(64, 64), heatmap_size=(16, 16))
+
+
+def enliven(model, images):
+    """Give random networks norms and attention that matter."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = 1.
+        if isinstance(module, ContextBlock):
+            torch.nn.init.normal_(module.channel_add_conv[3].weight, std=.1)
+        if isinstance(module, LPNHead):
+            torch.nn.init.normal_(module.final_layer.weight, std=.1)
+    with torch.no_grad():
+        model.train()(images)
+    return model.eval()
+
+
+class Pose(torch.nn.Module):
+
+    def __init__(self, depth, attention, **kwargs):
+        super().__init__()
+        self.backbone = LPN(depth, attention=attention, init_cfg=None)
+        self.head = LPNHead(512, 17, **kwargs)
+
+    def forward(self, x):
+        return self.head(self.backbone(x))
+
+
+@pytest.mark.parametrize('style', STYLES)
+@pytest.mark.parametrize('attention', ['GC', 'SE', None])
+@pytest.mark.parametrize('depth', [50, 101, 152])
+def test_every_network_is_rewritten_exactly(depth, attention, style):
+    # in double precision: random networks multiply rounding errors
+    images = torch.randn(2, 3, 64, 48).double()
+    model = enliven(Pose(depth, attention).double(), images)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    network = InferenceNetwork(model, style)
+    with torch.no_grad():
+        expected, heatmaps = model(images), network(images)
+    assert heatmaps.shape == expected.shape == (2, 17, 16, 12)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(heatmaps, expected, rtol=0, atol=1e-8)
+    after = model.state_dict()
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    kinds = {type(module).__name__ for module in network.modules()}
+    assert not kinds & {'LightweightBottleneck', 'ConvTranspose2d',
+                        'BatchNorm2d', 'ContextBlock'}
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(deconv_kernel_sizes=(2, 3)),
+    dict(deconv_out_channels=(384, ), deconv_kernel_sizes=(4, )),
+    dict(conv_out_channels=(64, ), conv_kernel_sizes=(1, )),
+    dict(conv_out_channels=(64, ), conv_kernel_sizes=(3, )),
+    dict(deconv_out_channels=None, deconv_kernel_sizes=None),
+])
+def test_every_head_is_rewritten_exactly(kwargs):
+    images = torch.randn(2, 3, 64, 48).double()
+    model = enliven(Pose(50, None, **kwargs).double(), images)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            InferenceNetwork(model, 'onnxruntime')(images), model(images),
+            rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize('kernel, padding, output_padding',
+                         [(4, 1, 0), (3, 1, 1), (2, 0, 0)])
+@pytest.mark.parametrize('channels, groups', [((8, 4), 4), ((6, 6), 6),
+                                              ((6, 4), 2), ((3, 5), 1)])
+def test_phases_of_a_deconvolution(kernel, padding, output_padding, channels,
+                                   groups):
+    from mmcv.cnn import ConvModule
+    torch.manual_seed(0)
+    deconv = ConvModule(
+        *channels,
+        kernel,
+        stride=2,
+        padding=padding,
+        groups=groups,
+        conv_cfg=dict(type='deconv', output_padding=output_padding),
+        norm_cfg=dict(type='BN'))
+    deconv.norm.momentum = 1.
+    x = torch.randn(2, channels[0], 5, 7)
+    with torch.no_grad():
+        deconv.train()(x)
+        torch.testing.assert_close(
+            PhaseUpsample(deconv.eval(), [])(x), deconv(x))
+
+
+@pytest.mark.parametrize('quarter_offset', [True, False])
+def test_decoding_in_the_graph_is_that_of_topdown(quarter_offset):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :12]
+    peaks = rng.uniform(-1, 16, (4, 5, 2, 1, 1))
+    heatmaps = np.exp(-((x - peaks[:, :, 0])**2 + (y - peaks[:, :, 1])**2) / 4)
+    heatmaps = (heatmaps + rng.normal(0, .01, heatmaps.shape)).astype('f4')
+    coords, scores = topdown.soft_argmax(heatmaps, 160.)
+    if quarter_offset:
+        coords = topdown.quarter_offset(coords, heatmaps)
+    graph = SoftArgmax((12, 16), (4., 4.), 160., quarter_offset)
+    keypoints, values = graph(torch.from_numpy(heatmaps))
+    np.testing.assert_allclose(keypoints, coords * 4, atol=1e-3)
+    np.testing.assert_allclose(values, scores, atol=1e-6)
+
+
+def small_config(path=LSPET, depth=50, attention='GC', **codec):
+    cfg = Config.fromfile(path)
+    cfg.model.backbone.update(depth=depth, attention=attention)
+    cfg.model.head.decoder.update(codec or SMALL)
+    return cfg
+
+
+@pytest.mark.parametrize('format', list(deploy.FORMATS))
+def test_each_format_gives_pytorch_s_heatmaps(format, tmp_path):
+    out = tmp_path / f'lpn{deploy.FORMATS[format]}'
+    result = deploy.export(
+        Config.fromfile(LSPET), str(WEIGHTS), out, format, flip=True)
+    assert result.path == out and out.is_file()
+    assert 0 < result.difference <= 1e-4 * result.range
+    assert sorted(p.name for p in tmp_path.iterdir()) == (
+        ['lpn.bin', 'lpn.xml'] if format == 'openvino' else [out.name])
+    meta = read_meta(out)
+    assert meta == result.meta
+    assert (meta.outputs, meta.flip, meta.beta) == ('heatmaps', True, 160.)
+    assert meta.input_size == (128, 128) and meta.heatmap_size == (32, 32)
+    # the config's RGB statistics, in the order of the BGR input
+    assert meta.mean == (103.53, 116.28, 123.675)
+    assert len(meta.keypoint_names) == 14
+    mirrored = [meta.keypoint_names[i] for i in meta.flip_indices]
+    assert mirrored[0] == 'right_shoulder'
+    assert len(meta.skeleton) == len(meta.skeleton_colors) > 10
+    # any number of images
+    images = deploy.check_images(meta, 3)
+    heatmaps, = deploy.run_file(out, meta, images)
+    alone, = deploy.run_file(out, meta, images[2:])
+    assert heatmaps.shape == (3, 14, 32, 32)
+    np.testing.assert_allclose(heatmaps[2:], alone, atol=1e-5)
+
+
+def read_meta(path):
+    if path.suffix == '.onnx':
+        properties = {p.key: p.value for p in onnx.load(path).metadata_props}
+        return ModelMeta.from_json(properties[KEY])
+    if path.suffix == '.pt':
+        extra = {TORCHSCRIPT_FILE: ''}
+        torch.jit.load(str(path), _extra_files=extra)
+        return ModelMeta.from_json(extra[TORCHSCRIPT_FILE])
+    import openvino
+    model = openvino.Core().read_model(path)
+    return ModelMeta.from_json(model.get_rt_info([KEY]).astype(str))
+
+
+@pytest.mark.parametrize('depth, attention, size', [
+    (50, 'SE', (192, 256)),
+    (101, None, (256, 256)),
+    (152, 'GC', (64, 96)),
+    (50, 'GC', (288, 384)),
+])
+def test_onnx_of_other_models(depth, attention, size, tmp_path):
+    cfg = small_config(COCO, depth, attention, input_size=size,
+                       heatmap_size=(size[0] // 4, size[1] // 4))
+    cfg.model.backbone.init_cfg = None
+    result = deploy.export(cfg, None, tmp_path / 'a.onnx', batch=1)
+    assert result.difference <= 1e-3 * result.range
+    assert result.meta.input_size == size
+    # trained on BGR with the statistics in RGB's order
+    assert result.meta.mean == (123.675, 116.28, 103.53)
+    shape = onnx.load(result.path).graph.input[0].type.tensor_type.shape
+    assert [d.dim_value for d in shape.dim] == [1, size[1], size[0], 3]
+
+
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+def test_fp16_is_half_as_large_and_decodes(format, tmp_path):
+    out = tmp_path / f'lpn{deploy.FORMATS[format]}'
+    cfg = Config.fromfile(LSPET)
+    result = deploy.export(
+        cfg, str(WEIGHTS), out, format, 'fp16', decode=True)
+    size = sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert size < 6.6e6
+    images = deploy.check_images(result.meta, 2)
+    keypoints, scores = deploy.run_file(out, result.meta, images)
+    assert keypoints.shape == (2, 14, 2) and scores.shape == (2, 14)
+    assert result.difference <= 2e-2 * result.range
+
+
+@pytest.fixture(scope='module')
+def lspet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('lspet')
+    make_lspet(folder / 'data/lspet')
+    return folder / 'data/lspet'
+
+
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path):
+    cfg = Config.fromfile(LSPET)
+    cfg.train_dataloader.dataset.data_root = str(lspet)
+    out = tmp_path / f'lpn{deploy.FORMATS[format]}'
+    result = deploy.export(
+        cfg, str(WEIGHTS), out, format, 'int8', calibration_images=4)
+    size = sum(p.stat().st_size for p in tmp_path.iterdir())
+    assert size < 4.6e6
+    assert result.meta.precision == 'int8'
+    model = deploy.load_model(cfg, str(WEIGHTS))
+    crops = deploy.calibration_crops(cfg, result.meta, None, 4)
+    assert crops.shape == (4, 128, 128, 3)
+    meta = replace(result.meta, precision='fp32')
+    expected, = deploy.reference(model, meta, crops)
+    heatmaps, = deploy.run_file(out, result.meta, crops)
+    error = np.square(heatmaps - expected).mean() / expected.var()
+    assert 0 < error < 0.05
+
+
+def test_parts_hold_every_convolution_once(tmp_path):
+    cfg = small_config()
+    model = deploy.load_model(cfg)
+    meta = deploy.pose_meta(model, False, False, 'fp32')
+    deploy.to_onnx(
+        deploy.build_graph(model, meta, 'openvino'), meta.input_size,
+        ['heatmaps'], tmp_path / 'a.onnx', None)
+    graph = onnx.load(tmp_path / 'a.onnx')
+    parts = network_parts(graph)
+    assert {'backbone/stem', 'backbone/layer1', 'backbone/layer4'} < set(parts)
+    named = [name for part in parts.values() for name in part.nodes]
+    assert len(named) == len(set(named))
+    convs = {n.name for n in graph.graph.node if n.op_type == 'Conv'}
+    assert len(convs) > 90 and convs <= set(named)
+
+
+def test_calibration_on_a_folder(lspet):
+    cfg = Config.fromfile(LSPET)
+    meta = PoseMeta(input_size=(96, 128), mean=(), std=(), dataset='',
+                    version='')
+    crops = deploy.calibration_crops(cfg, meta, str(lspet / 'images'), 3)
+    assert crops.shape == (3, 128, 96, 3) and crops.std() > 10
+    for folder, message in ((lspet / 'none', 'no folder'),
+                            (lspet / 'annotations', 'no image')):
+        with pytest.raises(InputError, match=message):
+            deploy.calibration_crops(cfg, meta, str(folder), 3)
+    with pytest.raises(InputError, match='--calib DIR'):
+        deploy.calibration_crops(cfg, meta, None, 3)
+
+
+def test_detector(tmp_path):
+    result = deploy.export(
+        Config.fromfile(DETECTOR), None, tmp_path / 'det.onnx')
+    meta = read_meta(result.path)
+    assert isinstance(meta, DetectionMeta)
+    assert meta.input_size == (320, 320) and meta.pad_value == 114
+    assert (meta.score_thr, meta.iou_thr) == (0.05, 0.6)
+    boxes, scores = deploy.run_file(result.path, meta,
+                                    deploy.check_images(meta, 2))
+    assert boxes.shape == (2, 2100, 4) and scores.shape == (2, 2100)
+    assert result.difference <= 1e-3 * result.range
+
+
+def test_a_wrong_graph_is_refused():
+    meta = PoseMeta(input_size=(8, 8), mean=(), std=(), dataset='', version='')
+    expected = [np.linspace(0, 2, 16).reshape(1, 1, 4, 4)]
+    assert deploy.check([expected[0] + 1e-3], expected, meta) == (
+        pytest.approx(1e-3), 2)
+    with pytest.raises(InputError, match='nothing was written'):
+        deploy.check([expected[0] + 3e-3], expected, meta)
+    with pytest.raises(InputError, match='nothing was written'):
+        deploy.check([expected[0] * np.nan], expected, meta)
+    points, moved = np.zeros((2, 1, 10, 2))
+    deploy.check_keypoints(points, moved)
+    moved[0, 0] = 1
+    with pytest.raises(InputError, match='1 of 10 keypoints'):
+        deploy.check_keypoints(points, moved)
+
+
+@pytest.mark.parametrize('options, message', [
+    (['-o', 'a.xml'], 'a.xml must end in .onnx'),
+    (['--batch', '0', '-o', 'a.onnx'], 'positive'),
+    (['--format', 'torchscript', '--precision', 'int8', '-o', 'a.pt'],
+     'onnx and openvino'),
+    (['--cfg-options', 'model.head.decoder.type=UDPHeatmap',
+      'model.head.decoder.heatmap_type=gaussian', '-o', 'a.onnx'],
+     'UDPHeatmap'),
+    (['--cfg-options', 'model.backbone.depth=101', '-o', 'a.onnx'],
+     'another model'),
+])
+def test_tool_says_in_one_line_what_is_wrong(options, message, tmp_path,
+                                             monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tool = ROOT / 'tools/deployment/export.py'
+    monkeypatch.setattr(
+        sys, 'argv', ['export.py', str(LSPET), str(WEIGHTS), *options])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(tool), run_name='__main__')
+    assert end.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error:') and message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata_survives_json():
+    meta = PoseMeta(
+        input_size=(192, 256), mean=(1., 2., 3.), std=(1., 1., 1.),
+        dataset='coco', version='1', heatmap_size=(48, 64), beta=160.,
+        keypoint_names=('a', 'b'), flip_indices=(1, 0), skeleton=((0, 1), ))
+    assert ModelMeta.from_json(meta.to_json()) == meta
+    content = json.loads(meta.to_json())
+    content['added_later'] = 1
+    assert ModelMeta.from_json(json.dumps(content)) == meta
+    for broken, message in (('{}', 'not the metadata'), ('x', 'not the'),
+                            (json.dumps(dict(content, format=99)), 'upgrade'),
+                            (json.dumps(dict(content, task='x')), 'unknown')):
+        with pytest.raises(ValueError, match=message):
+            ModelMeta.from_json(broken)

@@ -1,0 +1,117 @@
+import sys
+
+import numpy as np
+import onnx
+import openvino
+import pytest
+import tiny_models
+
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.model_meta import KEY
+from lpn_mmpose.runtime import PersonDetector, PoseRuntime
+from lpn_mmpose.runtime.engines import ENGINES, find_model, load_engine
+
+
+@pytest.fixture
+def pose_file(tmp_path):
+    return tiny_models.save_pose(tmp_path / 'pose.onnx')
+
+
+@pytest.fixture
+def images():
+    rng = np.random.RandomState(0)
+    return rng.randint(0, 256, (5, 128, 96, 3)).astype(np.uint8)
+
+
+def xml_of(path):
+    """Convert to OpenVINO's format, the metadata in rt_info."""
+    model = openvino.Core().read_model(path)
+    text = onnx.load(path).metadata_props[0].value
+    model.set_rt_info(text, [KEY])
+    openvino.save_model(
+        model, path.with_suffix('.xml'), compress_to_fp16=False)
+    return path.with_suffix('.xml')
+
+
+def test_engines_and_formats_agree(pose_file, images):
+    reference, = load_engine(pose_file, 'pose')(images)
+    assert reference.shape == (5, 6, 32, 24)
+    for path in (pose_file, xml_of(pose_file)):
+        engine = load_engine(path, 'pose', 'openvino', threads=1)
+        assert engine.meta == tiny_models.pose_meta()
+        np.testing.assert_allclose(engine(images)[0], reference, atol=1e-5)
+    assert load_engine(pose_file.with_suffix('.xml'), 'pose').package == \
+        'openvino'
+
+
+@pytest.mark.parametrize('backend', list(ENGINES))
+@pytest.mark.parametrize('count', [1, 2, 5])
+def test_fixed_batch(pose_file, images, backend, count):
+    reference, = load_engine(pose_file, 'pose')(images[:count])
+    fixed = tiny_models.save_pose(pose_file.with_name('two.onnx'), batch=2)
+    engine = load_engine(fixed, 'pose', backend)
+    assert engine.batch == 2
+    actual, = engine(images[:count])
+    np.testing.assert_allclose(actual, reference, atol=1e-5)
+    assert PoseRuntime(fixed, backend).max_batch == 2
+
+
+def test_find_model(pose_file, tmp_path):
+    assert find_model(str(pose_file)) == pose_file
+    for name in ('pose', 'pose.onnx'):
+        assert find_model(name, tmp_path) == pose_file
+    with pytest.raises(InputError, match='model other is neither') as error:
+        find_model('other', tmp_path)
+    for text in ('pose.onnx', 'export.py', str(tmp_path)):
+        assert text in str(error.value)
+
+
+def test_unusable_models(pose_file, tmp_path):
+    (tmp_path / 'broken.onnx').write_bytes(b'no model')
+    (tmp_path / 'pose.pth').write_bytes(b'weights')
+    model = onnx.load(pose_file)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / 'foreign.onnx')
+    xml_of(pose_file)
+    detector = tiny_models.save_detector(tmp_path / 'detector.onnx')
+    for name, backend, text in [
+        ('broken.onnx', None, 'broken.onnx cannot be loaded by onnxruntime'),
+        ('broken.onnx', 'openvino', 'broken.onnx cannot be loaded by openvi'),
+        ('foreign.onnx', None, 'foreign.onnx lacks the metadata'),
+        ('foreign.onnx', 'openvino', 'foreign.onnx lacks the metadata'),
+        ('pose.pth', None, 'pose.pth has no suffix of .onnx, .xml'),
+        ('pose.xml', 'onnxruntime', 'pose.xml is for openvino'),
+        ('detector.onnx', None, 'is for detection, and one for pose'),
+    ]:
+        with pytest.raises(InputError, match=text):
+            PoseRuntime(tmp_path / name, backend)
+    with pytest.raises(InputError, match='is for pose, and one for detection'):
+        PersonDetector(pose_file)
+    assert PersonDetector(detector).meta.dataset == 'squares'
+
+
+def test_metadata_of_a_later_format(pose_file):
+    model = onnx.load(pose_file)
+    prop = model.metadata_props[0]
+    prop.value = prop.value.replace('"format": 1', '"format": 99')
+    onnx.save(model, pose_file)
+    with pytest.raises(InputError, match='pose.onnx: metadata of format 99'):
+        PoseRuntime(pose_file)
+
+
+@pytest.mark.parametrize('backend', list(ENGINES))
+def test_missing_engine(pose_file, monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(InputError, match=f'pip install {backend}'):
+        PoseRuntime(pose_file, backend)
+
+
+@pytest.mark.parametrize('kwargs', [
+    dict(backend='tensorrt'),
+    dict(threads=0),
+    dict(max_batch=0),
+])
+def test_bad_arguments(pose_file, kwargs):
+    (name, value), = kwargs.items()
+    with pytest.raises(ValueError, match=f'{name} must be .*{value!r}'):
+        PoseRuntime(pose_file, **kwargs)

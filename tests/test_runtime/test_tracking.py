@@ -1,0 +1,195 @@
+import numpy as np
+import pytest
+
+from lpn_mmpose.runtime import KeypointSmoother, Persons, PoseTracker
+from lpn_mmpose.runtime.tracking import match_boxes, pairwise_iou
+
+IMAGE = np.zeros((300, 400, 3), np.uint8)
+SHAPE = np.array([(0, 0), (40, 0), (0, 100), (40, 100), (20, 50)], float)
+
+
+class World:
+    """Persons at known places, seen by a pose model and a detector.
+
+    As a real model does, it sees what is in the box: the person whose middle
+    is nearest to the box's, with low scores if there is none inside.
+    """
+
+    def __init__(self):
+        self.places = {}
+        self.searches = 0
+        self.blind = False
+
+    def pose(self, image, boxes):
+        keypoints = np.zeros((len(boxes), 5, 2), np.float32)
+        scores = np.full((len(boxes), 5), 0.05, np.float32)
+        for i, (x1, y1, x2, y2) in enumerate(boxes):
+            middle = np.array([x1 + x2, y1 + y2]) / 2
+            keypoints[i] = middle
+            near = sorted((np.abs(place + (20, 50) - middle).max(), *place)
+                          for place in map(np.array, self.places.values()))
+            if near and near[0][0] < (y2 - y1) / 2:
+                keypoints[i] = SHAPE + near[0][1:]
+                scores[i] = 0.9
+        return keypoints, scores
+
+    def find(self, image):
+        self.searches += 1
+        places = [] if self.blind else list(self.places.values())
+        boxes = [(x - 5, y - 5, x + 45, y + 105) for x, y in places]
+        return np.reshape(np.array(boxes, np.float32), (-1, 4)), np.full(
+            len(boxes), 0.8, np.float32)
+
+    def tracker(self, **kwargs):
+        return PoseTracker(self.pose, self.find, **kwargs)
+
+
+def test_boxes_come_from_the_frame_before():
+    world = World()
+    track = world.tracker()
+    for t in range(40):
+        world.places = dict(a=(20 + 5 * t, 30), b=(300 - 5 * t, 150))
+        persons = track(IMAGE)
+        assert persons.ids.tolist() == [0, 1]
+        np.testing.assert_allclose(persons.keypoints[0], SHAPE +
+                                   world.places['a'])
+        np.testing.assert_allclose(persons.keypoints[1], SHAPE +
+                                   world.places['b'])
+    assert world.searches == 1
+    # the box reaches a tenth of the person's length beyond the keypoints
+    persons = track(IMAGE)
+    x, y = world.places['a']
+    np.testing.assert_allclose(persons.boxes[0],
+                               (x - 10, y - 10, x + 50, y + 110))
+
+
+def test_detector_runs_again_when_somebody_is_lost():
+    world = World()
+    world.places = dict(a=(20, 30), b=(300, 150))
+    track = world.tracker()
+    track(IMAGE)
+    track(IMAGE)
+    assert world.searches == 1
+    world.places = dict(a=(20, 30), b=(150, 30))  # b jumps away
+    persons = track(IMAGE)
+    assert persons.ids.tolist() == [0] and world.searches == 1
+    persons = track(IMAGE)
+    assert persons.ids.tolist() == [0, 2] and world.searches == 2
+    np.testing.assert_allclose(persons.keypoints[1], SHAPE + (150, 30))
+
+
+def test_who_is_not_detected_again_is_kept():
+    world = World()
+    world.places = dict(a=(20, 30))
+    track = world.tracker(find_every=2)
+    track(IMAGE)
+    world.blind = True
+    for _ in range(6):
+        assert track(IMAGE).ids.tolist() == [0]
+    assert world.searches == 4
+    world.places = {}
+    assert len(track(IMAGE)) == 0
+    world.blind, world.places = False, dict(a=(200, 100))
+    assert track(IMAGE).ids.tolist() == [1]
+
+
+@pytest.mark.parametrize('find_every, frame', [(None, None), (3, 3)])
+def test_newcomers(find_every, frame):
+    world = World()
+    world.places = dict(a=(20, 30))
+    track = world.tracker(find_every=find_every)
+    track(IMAGE)
+    world.places['b'] = (200, 100)
+    counts = [len(track(IMAGE)) for _ in range(5)]
+    assert counts == ([1] * 5 if frame is None else [1, 1, 2, 2, 2])
+
+
+def test_two_boxes_do_not_follow_one_person():
+    world = World()
+    world.places = dict(a=(100, 100), b=(200, 100))
+    track = world.tracker()
+    assert len(track(IMAGE)) == 2
+    world.places = dict(a=(150, 100))
+    track(IMAGE)
+    assert len(track(IMAGE)) == 1
+
+
+def test_without_reuse_the_detector_runs_each_frame():
+    world = World()
+    track = world.tracker(reuse_boxes=False)
+    for t in range(5):
+        world.places = dict(b=(300 - 8 * t, 150), a=(20 + 8 * t, 30))
+        persons = track(IMAGE)
+        assert persons.ids.tolist() == [0, 1]
+        np.testing.assert_allclose(persons.keypoints[0],
+                                   SHAPE + world.places['b'])
+    assert world.searches == 5
+    world.blind = True
+    assert len(track(IMAGE)) == 0
+
+
+def test_whole_image_is_the_default():
+    world = World()
+    world.places = dict(a=(180, 100))
+    track = PoseTracker(world.pose)
+    for _ in range(3):
+        persons = track(IMAGE)
+        assert persons.ids.tolist() == [0]
+        np.testing.assert_allclose(persons.keypoints[0], SHAPE + (180, 100))
+    np.testing.assert_allclose(persons.boxes[0], (170, 90, 230, 210))
+
+
+def test_match_boxes():
+    a = np.array([[0, 0, 10, 10], [20, 0, 30, 10], [50, 50, 60, 60]], float)
+    b = np.array([[21, 0, 31, 10], [1, 0, 11, 10], [2, 0, 12, 10]], float)
+    assert pairwise_iou(a, b)[0, 1] == pytest.approx(90 / 110)
+    assert sorted(match_boxes(a, b, 0.3)) == [(0, 1), (1, 0)]
+    assert match_boxes(a, b, 0.9) == []
+    assert match_boxes(a[:0], b, 0.3) == match_boxes(a, b[:0], 0.3) == []
+
+
+def persons_at(points, ids):
+    n, k = points.shape[:2]
+    return Persons(points, np.ones((n, k)), np.zeros((n, 4)), np.ones(n),
+                   np.array(ids))
+
+
+def test_smoothing_removes_jitter_and_follows_movement():
+    rng = np.random.RandomState(0)
+    smooth = KeypointSmoother(fps=25)
+    true, seen, out = [], [], []
+    for t in range(150):
+        place = SHAPE + (2. * max(t - 75, 0), 0)  # rests, then walks
+        noisy = place + rng.normal(0, 1.5, SHAPE.shape)
+        true.append(place)
+        seen.append(noisy)
+        out.append(smooth(persons_at(noisy[None], [3])).keypoints[0])
+    true, seen, out = map(np.array, (true, seen, out))
+    jitter = [np.abs(np.diff(x[25:75], axis=0)).mean() for x in (seen, out)]
+    assert jitter[1] < jitter[0] / 3
+    error = np.abs(out - true)[100:, :, 0].mean()
+    assert error < 8  # four frames behind at most
+    np.testing.assert_array_equal(out[0], seen[0])
+
+
+def test_smoothing_keeps_persons_apart_and_forgets():
+    smooth = KeypointSmoother(fps=25)
+    two = np.stack([SHAPE, SHAPE + 100])
+    for _ in range(3):
+        np.testing.assert_allclose(
+            smooth(persons_at(two, [0, 1])).keypoints, two)
+    np.testing.assert_allclose(
+        smooth(persons_at(two[::-1], [1, 0])).keypoints, two[::-1])
+    smooth(persons_at(two[:1], [0]))
+    moved = smooth(persons_at(two[:1] + 50, [1])).keypoints
+    np.testing.assert_allclose(moved, two[:1] + 50)
+
+
+def test_smoothing_means_the_same_at_any_size():
+    rng = np.random.RandomState(1)
+    frames = [SHAPE + rng.normal(0, 3, SHAPE.shape) for _ in range(20)]
+    small, large = KeypointSmoother(25), KeypointSmoother(25)
+    for frame in frames:
+        a = small(persons_at(frame[None], [0])).keypoints
+        b = large(persons_at(10 * frame[None], [0])).keypoints
+        np.testing.assert_allclose(10 * a, b, rtol=1e-6)
