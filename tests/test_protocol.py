@@ -595,6 +595,7 @@ def mpii_data(tmp_path_factory):
     ]
     corners = rng.uniform(0, 60, (2, 40))
     heads = np.stack([corners, corners + rng.uniform(15, 60, (2, 40))])
+    heads[1, :, :4] = heads[0, :, :4] + 12  # small: one pixel counts
     write_json(folder / 'annotations/mpii_val.json', people)
     savemat(folder / 'annotations/mpii_gt_val.mat', dict(headboxes_src=heads))
     # errors from nothing to two heads
@@ -662,10 +663,16 @@ def test_mpii_zero_based_training_and_the_bias(mpii, mpii_data, monkeypatch):
     targets = np.concatenate(
         [trained.get_data_info(i)['keypoints'] for i in range(40)])
     np.testing.assert_allclose(targets, joints - 1, atol=1e-4)
-    exact = pckh(targets, joints, visible, heads, 0)
-    assert exact['Mean@0.1'] == 100
-    distance = np.linalg.norm(targets - 1 + 1 - joints, axis=-1)
-    np.testing.assert_allclose(distance, 2**0.5, atol=1e-4)
+    dataset = DATASETS.build(mpii.val_dataloader.dataset)
+    samples = [
+        predicted(dataset[i], targets[i], np.ones(16)) for i in range(40)
+    ]
+    for bias in (0, 1):
+        results = evaluate(
+            dict(mpii.val_evaluator, bias=bias), dataset, samples)
+        expected = pckh(targets, joints, visible, heads, bias)
+        assert results['PCK@0.1'] == pytest.approx(expected['PCK@0.1'])
+        assert (expected['PCK@0.1'] == 100) == (bias == 0)
 
 
 def test_flip_test_moves_mpii_keypoints_to_the_right(mpii):
