@@ -10,8 +10,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lpn_mmpose.model_meta import (INPUT_NAME, KEY, OUTPUT_NAMES,
-                                   DetectionMeta, ModelMeta, PoseMeta)
+from lpn_mmpose.model_meta import (
+    INPUT_NAME,
+    KEY,
+    OUTPUT_NAMES,
+    DetectionMeta,
+    ModelMeta,
+    PoseMeta,
+)
 
 NAMES = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip',
          'left_ankle', 'right_ankle')
