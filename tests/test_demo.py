@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lpn_mmpose.cli import InputError
-from lpn_mmpose.demo import check_readable, keypoint_table, list_inputs
+from lpn_mmpose.media import check_readable, keypoint_table, list_inputs
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / 'demo/demo.jpg'

@@ -36,8 +36,27 @@ def test_no_compiler_for_xtcocotools(install, monkeypatch):
     monkeypatch.setattr(sys, 'version_info', (3, 12, 1))
     monkeypatch.setattr(install.shutil, 'which', lambda name: None)
     assert 'xtcocotools has no wheel for Python 3.12' in message(install)
+    install.check_python(runtime=True)
     monkeypatch.setattr(sys, 'version_info', (3, 11, 7))
     install.check_python()
+
+
+@pytest.mark.parametrize('args', [(), ('--runtime', ), ('a', 'b'),
+                                  ('--other', )])
+def test_usage(install, monkeypatch, args):
+    monkeypatch.setattr(sys, 'argv', ['install.py', *args])
+    with pytest.raises(SystemExit, match='usage: install.py VENV'):
+        install.main()
+
+
+def test_one_folder_is_not_both_environments(install, monkeypatch, tmp_path):
+    (tmp_path / 'bin').mkdir()
+    (tmp_path / 'bin/python').write_text('')
+    (tmp_path / install.STAMP).write_text('{"requirements": "x"}')
+    monkeypatch.setattr(sys, 'argv',
+                        ['install.py', str(tmp_path), '--runtime'])
+    with pytest.raises(SystemExit, match='give another folder'):
+        install.main()
 
 
 def test_missing_venv(install, monkeypatch):
@@ -88,5 +107,5 @@ def test_help_lists_the_targets():
                          capture_output=True,
                          text=True)
     assert run.returncode == 0
-    for target in ('demo', 'test', 'lint'):
+    for target in ('demo', 'test', 'runtime-env', 'lint'):
         assert f'make {target}' in run.stdout

@@ -75,6 +75,22 @@ def test_wheel_carries_what_mim_looks_for(installed):
     assert not (installed / 'tests').exists()
 
 
+def test_runtime_of_the_wheel_needs_no_torch(installed):
+    info, = installed.glob('lpn_mmpose-*.dist-info')
+    required = set()
+    for line in (info / 'METADATA').read_text().splitlines():
+        name, _, value = line.partition(': ')
+        if name == 'Requires-Dist' and (';' not in value
+                                        or 'extra == "runtime"' in value):
+            required.add(value.partition(';')[0].strip())
+    assert required == {
+        'numpy', 'tqdm', 'OneEuroFilter', 'onnxruntime',
+        'opencv-python-headless'
+    }
+    assert 'lpn-pose = lpn_mmpose.runtime.command:main' in (
+        info / 'entry_points.txt').read_text()
+
+
 def test_configs_of_the_wheel_are_found_by_scope(installed, tmp_path):
     name = 'body_2d_keypoint/lpn/coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
     (tmp_path / 'mine.py').write_text(f"_base_ = 'lpn_mmpose::{name}'\n"

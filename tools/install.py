@@ -5,9 +5,9 @@
 
 MMPose needs two phases (see requirements/openmmlab.txt). With --runtime, it
 is left out, and PyTorch with it: what then runs are lpn_mmpose.runtime and
-the command lpn-pose. What is already
-there is not installed again. Uses the standard library alone and runs on any
-Python 3, to be able to say that one is too old.
+the command lpn-pose. What is already there is not installed again. Uses the
+standard library alone and runs on any Python 3, to be able to say that one is
+too old.
 """
 import hashlib
 import importlib.util
@@ -110,7 +110,7 @@ def install_packages(python):
 
 
 def check_runtime(python):
-    """End with one line if the runtime lacks something, or PyTorch is there."""
+    """End with one line if the runtime fails or PyTorch is there."""
     code = ('import importlib.util, lpn_mmpose.runtime.command, onnxruntime\n'
             'assert importlib.util.find_spec("torch") is None, "torch is in"')
     run = subprocess.run([python, '-c', code], stderr=subprocess.PIPE)

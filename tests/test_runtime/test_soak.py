@@ -1,0 +1,31 @@
+import pytest
+import tiny_models
+
+from lpn_mmpose.runtime import PoseRuntime
+from lpn_mmpose.runtime.soak import growth, resident_mb, soak
+
+
+def test_memory_is_flat(tmp_path):
+    pose = PoseRuntime(tiny_models.save_pose(tmp_path / 'pose.onnx'), threads=1)
+    records = soak(pose, 100, every=2)
+    assert [frame for frame, _ in records] == list(range(2, 101, 2))
+    assert growth(records) < 0.05
+    assert records[-1][1] == pytest.approx(resident_mb(), rel=0.1)
+
+
+def test_a_leak_is_seen(tmp_path):
+    pose = PoseRuntime(tiny_models.save_pose(tmp_path / 'pose.onnx'), threads=1)
+    kept = []
+
+    def leaking(image, boxes):
+        kept.append(bytearray(b'x' * 1_000_000))
+        return pose(image, boxes)
+
+    assert growth(soak(leaking, 60, every=1)) > 0.05
+
+
+def test_growth():
+    flat = [(i, 100. if i else 50.) for i in range(10)]
+    assert growth(flat) == 0
+    assert growth([(i, 100. + i) for i in range(20)]) == pytest.approx(
+        (118 - 103) / 103, abs=0.01)
