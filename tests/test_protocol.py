@@ -76,7 +76,7 @@ def person(image_id, number, bbox, keypoints, flags, **more):
 
 
 def write_coco(root: Path, annotations, detections, size=(640, 480)):
-    """Write val2017 with grey images, annotations and detections."""
+    """Write val2017 with images of one colour, annotations and detections."""
     numbers = sorted({a['image_id'] for a in annotations})
     images = [
         dict(id=i, file_name=f'{i:012d}.png', width=size[0], height=size[1])
@@ -86,7 +86,7 @@ def write_coco(root: Path, annotations, detections, size=(640, 480)):
     for image in images:
         cv2.imwrite(
             str(root / 'data/coco/val2017' / image['file_name']),
-            np.full((size[1], size[0], 3), 128, np.uint8))
+            np.full((size[1], size[0], 3), (128, 60, 200), np.uint8))
     category = dict(id=1, name='person', keypoints=[], skeleton=[])
     write_json(
         root / 'data/coco/annotations/person_keypoints_val2017.json',
