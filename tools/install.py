@@ -101,7 +101,8 @@ def pip(python, *options):
 
 def install_packages(python):
     """Install the requirements in the order that MMPose needs."""
-    pip(python, *requirements('base', 'mmpose', 'mim', 'tests'))
+    pip(python, *requirements('base', 'mmpose', 'mim', 'deploy',
+                                 'tests'))
     options = ['--no-deps', '--no-build-isolation']
     if sys.version_info >= XTCOCOTOOLS_WHEELS:
         options += ['--no-binary', 'xtcocotools']
