@@ -8,8 +8,9 @@ from mmpose.apis import MMPoseInferencer, inference_topdown
 from lpn_mmpose.cli import load_config
 from lpn_mmpose.deploy.export import export
 from lpn_mmpose.model_index import find_model
-from lpn_mmpose.runtime import PoseRuntime
+from lpn_mmpose.runtime import PersonDetector, PoseRuntime
 from lpn_mmpose.runtime.engines import ENGINES
+from lpn_mmpose.runtime.tracking import pairwise_iou
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,3 +40,31 @@ def test_agrees_with_mmpose_inferencer(tmp_path):
         np.testing.assert_allclose(
             scores, [person.keypoint_scores[0] for person in persons],
             atol=0.02)
+
+
+def test_boxes_agree_with_mmdet(tmp_path):
+    from mmdet.apis import DetInferencer
+    from mmengine.registry import DefaultScope
+    from test_rtmdet_chain import DETECTOR_CONFIG, save_random, spread_boxes
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        weights = save_random(DETECTOR_CONFIG, tmp_path / 'rtmdet.pth',
+                              spread_boxes)
+        path = tmp_path / 'rtmdet.onnx'
+        export(load_config(DETECTOR_CONFIG), weights, path)
+        image = cv2.imread(str(ROOT / 'demo/demo.jpg'))
+        found = DetInferencer(
+            DETECTOR_CONFIG, weights, device='cpu', scope='mmdet',
+            show_progress=False)(image)['predictions'][0]
+    boxes, scores = PersonDetector(path)(image)
+    expected, expected_scores = (
+        np.array(found[key]) for key in ('bboxes', 'scores'))
+    # those in the padding right of the photograph are no persons
+    expected = np.clip(expected, 0, np.tile(image.shape[1::-1], 2))
+    inside = (expected[:, 2:] > expected[:, :2]).all(-1)
+    expected, expected_scores = expected[inside], expected_scores[inside]
+    assert len(boxes) > 10 and len(expected) > 10
+    # random weights magnify rounding, so that suppression may differ
+    same = (pairwise_iou(boxes, expected) > 0.95) & (
+        np.abs(scores[:, None] - expected_scores) < 1e-3)
+    assert same.any(0).mean() > 0.9 and same.any(1).mean() > 0.9
+    assert same.any(0)[:10].all() and same.any(1)[:10].all()

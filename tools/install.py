@@ -102,7 +102,7 @@ def pip(python, *options):
 def install_packages(python):
     """Install the requirements in the order that MMPose needs."""
     pip(python, *requirements('base', 'mmpose', 'mim', 'tensorboard',
-                              'tests'))
+                              'runtime', 'deploy', 'tests'))
     options = ['--no-deps', '--no-build-isolation']
     if sys.version_info >= XTCOCOTOOLS_WHEELS:
         options += ['--no-binary', 'xtcocotools']

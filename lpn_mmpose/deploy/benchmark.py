@@ -258,31 +258,6 @@ def peak_memory(path: Path, backend: str, threads: int,
     return int(run.stdout) / scale
 
 
-def soak(path: Path, backend: str, threads: int, frames: int) -> dict:
-    """Run many frames and watch the process's memory.
-
-    Args:
-        path (Path): An exported pose model.
-        backend (str): ``'onnxruntime'`` or ``'openvino'``.
-        threads (int): Threads to use.
-        frames (int): Frames, with 0 to 4 persons each.
-
-    Returns:
-        dict: ``frames``, resident memory in MB ``early`` (after a tenth of
-        them) and ``late``, and ``growth``, late / early - 1.
-    """
-    import psutil
-    pose = PoseRuntime(path, backend, threads)
-    image, boxes = scene(4)
-    process = psutil.Process()
-    for i in tqdm(range(frames), desc='frames', leave=False):
-        pose(image, boxes[:i % 5])
-        if i == frames // 10:
-            early = process.memory_info().rss / 2**20
-    late = process.memory_info().rss / 2**20
-    return dict(frames=frames, early=early, late=late, growth=late / early - 1)
-
-
 def scene(persons: int) -> Tuple[np.ndarray, np.ndarray]:
     """Return the demo's photograph at 640x480, and boxes xyxy in it."""
     image = cv2.imread(str(mim_root() / 'demo' / 'demo.jpg'))
@@ -308,7 +283,6 @@ class Request:
     threads: int = 2
     repeats: int = 30
     memory: bool = True
-    frames: int = 0
 
 
 class Benchmark:
@@ -517,8 +491,8 @@ class Benchmark:
         """Time all rows in turns, then measure memory.
 
         Returns:
-            dict: ``machine``, ``request``, ``limits``, ``rows`` and ``soak``,
-            for JSON.
+            dict: ``machine``, ``request``, ``limits`` and ``rows``, for
+            JSON.
         """
         request = self.request
         limits = matmul_limits(request.threads)
@@ -535,17 +509,11 @@ class Benchmark:
                 row.peak = peak_memory(
                     path, row.engine.replace(' ', '').lower(),
                     request.threads, row.batch)
-        soaked = None
-        if request.frames and self.files:
-            (engine, *_), path = next(iter(self.files.items()))
-            soaked = soak(path, engine.replace(' ', '').lower(),
-                          request.threads, request.frames)
         return dict(
             machine=machine(),
             request=asdict(request),
             limits=limits,
-            rows=[row_json(row) for row in self.rows],
-            soak=soaked)
+            rows=[row_json(row) for row in self.rows])
 
 
 def row_json(row: Row) -> dict:
@@ -649,9 +617,6 @@ def targets(result: dict) -> List[Tuple[str, float, str, bool]]:
                 times(many, whole), 0.8, False)
         if mmpose:
             add('end to end, times MMPoseInferencer', times(mmpose, whole), 8.)
-    if result['soak']:
-        add(f'growth of memory over {result["soak"]["frames"]} frames',
-            result['soak']['growth'], 0.05, False)
     return lines
 
 

@@ -225,8 +225,8 @@ def _common_meta(model: nn.Module, dataset: str, precision: str) -> dict:
         mean, std = mean.flip(0), std.flip(0)
     return dict(
         input_size=input_size(model.cfg),
-        mean=tuple(round(float(v), 6) for v in mean),
-        std=tuple(round(float(v), 6) for v in std),
+        mean=tuple(round(float(v), 4) for v in mean),
+        std=tuple(round(float(v), 4) for v in std),
         dataset=dataset,
         version=__version__,
         precision=precision,
@@ -313,7 +313,9 @@ def _detector_reference(model: nn.Module, meta: DetectionMeta,
     boxes, scores = [], []
     for points, level, distance in zip(priors, maps, distances):
         distance = distance.permute(0, 2, 3, 1).reshape(len(x), -1, 4)
-        boxes.append(model.bbox_head.bbox_coder.decode(points, distance))
+        boxes.append(
+            model.bbox_head.bbox_coder.decode(
+                points.expand(len(x), -1, -1), distance))
         scores.append(level[:, label].sigmoid().reshape(len(x), -1))
     return [torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy()]
 

@@ -138,25 +138,34 @@ def network_parts(model) -> Dict[str, Part]:
 def own_biases(model) -> None:
     """Give every convolution a bias of its own.
 
-    The exporter stores equal biases once. A bias in int8 has the scale of its
-    convolution's input, so that ONNX Runtime quantizes a shared one for one
-    convolution and leaves the others in float.
+    The exporter stores equal parameters once and passes them on by Identity.
+    A bias in int8 has the scale of its convolution's input, so that ONNX
+    Runtime's quantizer leaves convolutions with a shared one in float.
 
     Args:
         model (onnx.ModelProto): Changed in place.
     """
-    biases = {weight.name: weight for weight in model.graph.initializer}
+    graph = model.graph
+    parameters = {weight.name: weight for weight in graph.initializer}
+    passed_on = {
+        node.output[0]: node
+        for node in graph.node
+        if node.op_type == 'Identity' and node.input[0] in parameters
+    }
+    for node in passed_on.values():
+        graph.node.remove(node)
     seen = set()
-    for node in model.graph.node:
-        if node.op_type != 'Conv' or len(node.input) < 3:
-            continue
-        name = node.input[2]
-        if name in seen and name in biases:
-            copied = copy.deepcopy(biases[name])
-            copied.name = f'{node.name}.bias'
-            model.graph.initializer.append(copied)
-            node.input[2] = copied.name
-        seen.add(name)
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name in passed_on:
+                node.input[i] = name = passed_on[name].input[0]
+            if node.op_type != 'Conv' or i != 2 or name not in parameters:
+                continue
+            if name in seen:
+                copied = copy.deepcopy(parameters[name])
+                copied.name = node.input[i] = f'{node.name}.bias'
+                graph.initializer.append(copied)
+            seen.add(name)
 
 
 class _OnnxQuantizer:
@@ -194,8 +203,10 @@ class _OnnxQuantizer:
             tensors_range=self._ranges,
             nodes_to_quantize=[],
             nodes_to_exclude=excluded,
-            op_types_to_quantize=OPERATORS)
+            op_types_to_quantize=OPERATORS,
+            extra_options={})
         quantizer.quantize_model()
+        quantizer.model.topological_sort()
         return quantizer.model.model
 
 

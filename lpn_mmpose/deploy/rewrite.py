@@ -252,8 +252,10 @@ class PhaseUpsample(nn.Module):
 
 def _rewrite_head(head: LPNHead) -> nn.Sequential:
     """Return the layers of an :class:`LPNHead`, which has norms unfolded."""
-    layers = list(head.deconv_layers)
-    # without any deconvolution MMPose has an Identity there
+    # without deconvolutions, or without convolutions, there is an Identity
+    layers = []
+    if not isinstance(head.deconv_layers, nn.Identity):
+        layers = list(head.deconv_layers)
     deconvs = list(zip(layers[0::2], layers[1::2]))
     last = [fuse_conv_bn(head.conv_layers), head.final_layer]
     pointwise = all(
@@ -264,11 +266,9 @@ def _rewrite_head(head: LPNHead) -> nn.Sequential:
     for i, (deconv, mixing) in enumerate(deconvs):
         tail = [fuse_conv_bn(mixing)]
         if pointwise and i == len(deconvs) - 1:
-            tail, last = tail + last, []
-        elif i < len(deconvs) - 1:
-            steps += [PhaseUpsample(deconv, []), *tail]
-            continue
-        steps.append(PhaseUpsample(deconv, tail))
+            steps.append(PhaseUpsample(deconv, tail + last))
+            return nn.Sequential(*steps)
+        steps += [PhaseUpsample(deconv, []), *tail]
     return nn.Sequential(*steps, *last)
 
 

@@ -98,11 +98,12 @@ class PersonDetector:
         boxes, scores = (array[0] for array in self._engine(padded))
         candidates = np.flatnonzero(scores > self.score_thr)
         boxes, scores = boxes[candidates], scores[candidates]
-        limits = np.array(resized * 2, np.float32)
-        boxes = np.clip(boxes, 0, limits)
-        sides = (boxes[:, 2:] - boxes[:, :2]).min(-1, initial=np.inf)
-        boxes, scores = boxes[sides > 0], scores[sides > 0]
-        boxes *= np.array([width, height] * 2, np.float32) / limits
+        boxes = np.clip(boxes, 0, [*self.meta.input_size] * 2)
         kept = nms(boxes, scores, self.score_thr, self.iou_thr)
         kept = kept[:self.meta.max_per_img]
-        return boxes[kept], scores[kept]
+        boxes, scores = boxes[kept], scores[kept]
+        boxes = boxes * np.divide([width, height] * 2, resized * 2)
+        boxes = np.clip(boxes, 0, [width, height] * 2).astype(np.float32)
+        # MMDet keeps boxes in the padding, where no person can be
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(-1)
+        return boxes[inside], scores[inside]

@@ -47,11 +47,6 @@ def parse_args():
     parser.add_argument(
         '--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument(
-        '--frames',
-        type=int,
-        default=default.frames,
-        help='frames to watch the memory over')
-    parser.add_argument(
         '--out-dir', default='outputs/benchmark_inference', help='folder')
     return parser.parse_args()
 
@@ -61,7 +56,7 @@ def main():
     flips = dict(both=(False, True), no=(False, ), yes=(True, ))[args.flip]
     request = Request(args.models, args.engines, args.precisions, args.batches,
                       flips, args.scopes, args.threads, args.repeats,
-                      not args.no_memory, args.frames)
+                      not args.no_memory)
     out = Path(args.out_dir)
     try:
         benchmark = Benchmark(request, out / 'models')
