@@ -24,10 +24,11 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from .. import topdown
 from ..analysis import complexity
 from ..cli import load_config
 from ..errors import InputError
-from ..model_index import find_model, mim_root
+from ..model_index import find_model
 from ..model_meta import INPUT_NAME
 from ..runtime import PoseRuntime
 from .export import (
@@ -258,12 +259,20 @@ def peak_memory(path: Path, backend: str, threads: int,
     return int(run.stdout) / scale
 
 
-def scene(persons: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Return the demo's photograph at 640x480, and boxes xyxy in it."""
-    image = cv2.imread(str(mim_root() / 'demo' / 'demo.jpg'))
+def scene(path: Path, persons: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Return a photograph at 640x480, and boxes xyxy in it.
+
+    Args:
+        path (Path): The photograph.
+        persons (int): How many boxes.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    image = cv2.imread(str(path)) if path.is_file() else None
     if image is None:
-        raise InputError('demo/demo.jpg is missing: run the benchmark in a '
-                         'checkout of the repository')
+        raise InputError(f'{path} cannot be read as an image; give one: '
+                         '--image')
     rng = np.random.default_rng(0)
     corner = rng.uniform((0, 0), (400, 150), (persons, 2))
     size = rng.uniform((90, 180), (220, 320), (persons, 2))
@@ -274,6 +283,7 @@ def scene(persons: int) -> Tuple[np.ndarray, np.ndarray]:
 @dataclass
 class Request:
     """What to measure: everything that is in all of these."""
+    image: Path
     models: Sequence[str] = (OURS, *PEERS)
     engines: Sequence[str] = ENGINES
     precisions: Sequence[str] = PRECISIONS
@@ -314,8 +324,7 @@ class Benchmark:
 
     def _images(self, batch: int) -> np.ndarray:
         """Return the crops that the runtime would make (N, h, w, 3)."""
-        from .. import topdown
-        image, boxes = scene(batch)
+        image, boxes = scene(self.request.image, batch)
         center, scale = topdown.boxes_to_center_scale(boxes, SIZE)
         return topdown.crop(image, center, scale, SIZE)
 
@@ -392,6 +401,10 @@ class Benchmark:
         macs = complexity(model, SIZE[::-1])['macs'] / 1e6
         if 'network' in request.scopes:
             self._plain_rows(OURS, model, macs)
+        crops = self.folder / 'calibration'
+        crops.mkdir(exist_ok=True)
+        for i, crop in enumerate(self._images(16)):
+            cv2.imwrite(str(crops / f'{i}.png'), crop)
         for precision, flip in product(('fp32', 'fp16', 'int8'),
                                        request.flips):
             files = dict(onnx=None, openvino=None)
@@ -404,8 +417,7 @@ class Benchmark:
                 stem = f'{OURS}-{precision}{"-flip" if flip else ""}'
                 files[format] = self.folder / f'{stem}{suffix}'
                 export(self._config, self._weights, files[format], format,
-                       precision, flip=flip, calibration=str(
-                           mim_root() / 'demo'))
+                       precision, flip=flip, calibration=str(crops))
                 self.files[engine, precision, flip] = files[format]
             if 'network' in request.scopes:
                 for batch in request.batches:
@@ -423,7 +435,7 @@ class Benchmark:
             backend = engine.replace(' ', '').lower()
             pose = PoseRuntime(path, backend, self.request.threads)
             for batch in self.request.batches:
-                image, boxes = scene(batch)
+                image, boxes = scene(self.request.image, batch)
                 self._add(lambda p=pose, i=image, b=boxes: p(i, b),
                           model=OURS, scope='end to end', engine=engine,
                           graph='rewritten', precision=precision, flip=flip,
@@ -440,7 +452,7 @@ class Benchmark:
                     str(path), self._weights, device='cpu',
                     show_progress=False)
             for batch in self.request.batches:
-                image, boxes = scene(batch)
+                image, boxes = scene(self.request.image, batch)
                 self._add(
                     lambda m=inferencer, i=image, b=boxes: next(
                         m(i, bboxes=list(b), batch_size=1)),
@@ -511,7 +523,7 @@ class Benchmark:
                     request.threads, row.batch)
         return dict(
             machine=machine(),
-            request=asdict(request),
+            request=dict(asdict(request), image=request.image.name),
             limits=limits,
             rows=[row_json(row) for row in self.rows])
 

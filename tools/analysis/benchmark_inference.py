@@ -17,12 +17,17 @@ from lpn_mmpose.deploy.benchmark import (
     markdown,
 )
 
+#: The photograph that persons are cut out of.
+IMAGE = Path(__file__).resolve().parents[2] / 'demo' / 'demo.jpg'
+
 
 def parse_args():
-    default = Request()
+    default = Request(IMAGE)
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument(
+        '--image', type=Path, default=IMAGE, help='photograph of persons')
     parser.add_argument(
         '--models', nargs='+', choices=[OURS, *PEERS], default=default.models)
     parser.add_argument(
@@ -54,9 +59,9 @@ def parse_args():
 def main():
     args = parse_args()
     flips = dict(both=(False, True), no=(False, ), yes=(True, ))[args.flip]
-    request = Request(args.models, args.engines, args.precisions, args.batches,
-                      flips, args.scopes, args.threads, args.repeats,
-                      not args.no_memory)
+    request = Request(args.image, args.models, args.engines, args.precisions,
+                      args.batches, flips, args.scopes, args.threads,
+                      args.repeats, not args.no_memory)
     out = Path(args.out_dir)
     try:
         benchmark = Benchmark(request, out / 'models')

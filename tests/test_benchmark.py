@@ -1,0 +1,93 @@
+"""The benchmark of inference, with few rows and runs."""
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from lpn_mmpose.deploy.benchmark import OURS, Row, targets
+
+TOOL = Path(__file__).parents[1] / 'tools/analysis/benchmark_inference.py'
+
+
+def run(monkeypatch, *options):
+    monkeypatch.setattr(sys, 'argv', [TOOL.name, *map(str, options)])
+    runpy.run_path(str(TOOL), run_name='__main__')
+
+
+def test_every_row_is_measured(tmp_path, monkeypatch, capsys):
+    run(monkeypatch, '--models', OURS, '--engines', 'ONNX Runtime', 'OpenVINO',
+        '--precisions', 'fp32', '--batches', 1, 2, '--flip', 'no',
+        '--repeats', 2, '--threads', 1, '--no-memory', '--out-dir', tmp_path)
+    result = json.loads((tmp_path / 'benchmark_inference.json').read_text())
+    rows = [(r['scope'], r['engine'], r['graph'], r['batch'])
+            for r in result['rows']]
+    network = [('network', engine, graph, batch)
+               for graph in ('plain', 'rewritten')
+               for engine in ('ONNX Runtime', 'OpenVINO') for batch in (1, 2)]
+    whole = [('end to end', engine, 'rewritten', batch)
+             for engine in ('ONNX Runtime', 'OpenVINO') for batch in (1, 2)]
+    assert sorted(rows) == sorted(network + whole)
+    for row in result['rows']:
+        assert row['q1'] <= row['median'] <= row['q3'] and row['median'] > 0
+        # 256x192 with 14 keypoints, by person
+        assert row['macs'] / row['batch'] == pytest.approx(1066, abs=2)
+        assert row['gflops'] == pytest.approx(
+            2 * row['macs'] / row['batch'] / row['median'])
+    limits = result['limits']
+    assert all(limits[key] > 0 for key in ('fp32', 'int8', 'copy'))
+    table = (tmp_path / 'benchmark_inference.md').read_text()
+    assert table.count(f'| {OURS} |') == len(rows)
+    assert 'fp32, times plain ONNX export' in table
+    assert cv2.imread(str(tmp_path / 'benchmark_inference.png')).shape[1] > 600
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_targets():
+    def row(median, **settings):
+        common = dict(model=OURS, scope='network', engine='OpenVINO',
+                      graph='rewritten', precision='fp32', flip=False, batch=1)
+        return dict(common, median=median, gflops=2000 / median, **settings)
+
+    result = dict(rows=[
+        row(10.), row(12.) | dict(engine='ONNX Runtime'),
+        row(40.) | dict(graph='eager', engine='PyTorch'),
+        row(14.) | dict(graph='plain'),
+        row(5.) | dict(precision='int8'),
+        row(5.5) | dict(precision='int8', scope='end to end'),
+        row(4.) | dict(precision='int8', scope='end to end', batch=16),
+        row(50.) | dict(scope='end to end', graph='eager',
+                        engine='MMPoseInferencer')
+    ])
+    values = {name: (value, met) for name, value, _, met in targets(result)}
+    assert values['fp32, times PyTorch eager'] == (4., False)
+    assert values['fp32, times plain ONNX export'] == (1.4, True)
+    assert values['int8, times our fp32'] == (2., True)
+    assert values['one person end to end, times the network alone'] == (
+        1.1, True)
+    assert values['a person of sixteen, as a share of one alone'][1] is True
+    assert values['end to end, times MMPoseInferencer'][1] is True
+    assert not any('RTMPose' in name for name in values)
+
+
+def test_times_are_for_one_person():
+    row = Row(OURS, 'network', 'OpenVINO', 'rewritten', 'fp32', False, 4,
+              macs=4000., times=[40., 48., 44.])
+    assert row.median == 11. and row.quartiles == (10.5, 11.5)
+    assert row.gflops == pytest.approx(2000 / 11)
+
+
+@pytest.mark.parametrize('options, message', [
+    (['--image', 'none.jpg'], 'none.jpg'),
+    (['--models', OURS, '--engines', 'PyTorch', '--precisions', 'int8'],
+     'no row'),
+])
+def test_tool_says_in_one_line_what_is_wrong(options, message, tmp_path,
+                                             monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(monkeypatch, *options, '--out-dir', tmp_path)
+    assert end.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error:') and message in line
