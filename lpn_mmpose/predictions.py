@@ -116,20 +116,26 @@ def keypoint_meta(cfg: Config) -> dict:
         dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO)
 
 
-def person_unit(cfg: Config) -> str:
-    """Return in which unit a config's evaluator measures errors.
+def person_unit(cfg: Config) -> Tuple[str, float]:
+    """Return in which unit a config's evaluator measures errors, and where.
 
     Returns:
-        str: ``'torso'`` for :class:`TorsoPCKAccuracy`, ``'head'`` for
-        :class:`MpiiPCKAccuracy`, for any other ``'bbox'``.
+        tuple:
+        - unit (str): ``'torso'`` for :class:`TorsoPCKAccuracy`, ``'head'``
+          for :class:`MpiiPCKAccuracy` and ours, for any other ``'bbox'``.
+        - shift (float): What the evaluator adds to predictions, in pixels.
     """
     evaluators = cfg.get('test_evaluator') or []
     if isinstance(evaluators, dict):
         evaluators = [evaluators]
-    types = {evaluator.get('type') for evaluator in evaluators}
-    if 'TorsoPCKAccuracy' in types:
-        return 'torso'
-    return 'head' if 'MpiiPCKAccuracy' in types else 'bbox'
+    for evaluator in evaluators:
+        if evaluator.get('type') == 'TorsoPCKAccuracy':
+            return 'torso', 0.
+        if evaluator.get('type') in ('MpiiPCKAccuracy',
+                                     'ReleaseMpiiPCKAccuracy'):
+            # MPII counts from 1
+            return 'head', 1. - evaluator.get('bias', 0.)
+    return 'bbox', 0.
 
 
 @dataclass
@@ -173,7 +179,7 @@ def read_persons(path: str, cfg: Config) -> Persons:
             the config, or has no ground truth.
     """
     samples = load_dump(path)
-    meta, unit = keypoint_meta(cfg), person_unit(cfg)
+    meta, (unit, shift) = keypoint_meta(cfg), person_unit(cfg)
     names = [meta['keypoint_id2name'][i] for i in range(meta['num_keypoints'])]
     shape = (1, len(names), 2)
     columns = []
@@ -202,11 +208,11 @@ def read_persons(path: str, cfg: Config) -> Persons:
         raise InputError(
             f'{path} has no ground truth, as the boxes were detected; test '
             'with --cfg-options test_dataloader.dataset.bbox_file=None')
+    predicted += shift
     if unit == 'torso':
         sizes = torso_sizes(annotated, labelled, names)
     elif unit == 'head':
         sizes = heads
-        predicted += 1  # MPII counts from 1, see MpiiPCKAccuracy
     else:
         sizes = np.ptp(boxes.reshape(-1, 2, 2), axis=1).max(-1)
     if not np.isfinite(sizes).any():

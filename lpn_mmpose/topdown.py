@@ -174,7 +174,8 @@ def soft_argmax(heatmaps: np.ndarray,
 
     .. _`LPN`: https://arxiv.org/abs/1911.10346
     """
-    heatmaps = np.asarray(heatmaps, np.float32)
+    # in one piece, so that the flat views below are views
+    heatmaps = np.ascontiguousarray(heatmaps, np.float32)
     *batch_shape, height, width = heatmaps.shape
     maps = heatmaps.reshape(-1, height, width)
     peaks = heatmaps.reshape(-1, height * width).max(axis=-1)

@@ -245,3 +245,14 @@ def test_to_image_is_the_inverse_affine():
     ones = np.ones((50, 17, 1))
     back = np.concatenate([actual, ones], -1) @ matrices.swapaxes(-1, -2)
     np.testing.assert_allclose(back, coords, rtol=0, atol=1e-3)
+
+
+def test_soft_argmax_of_another_memory_layout():
+    """Heatmaps of a network in channels_last are not contiguous."""
+    heatmaps = np.random.default_rng(0).random((2, 5, 8, 6), np.float32)
+    channels_last = np.ascontiguousarray(
+        heatmaps.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    assert not channels_last.flags.c_contiguous
+    for ours, same in zip(
+            topdown.soft_argmax(channels_last), topdown.soft_argmax(heatmaps)):
+        np.testing.assert_array_equal(ours, same)
