@@ -234,7 +234,10 @@ def lspet(tmp_path_factory):
 
 
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
-def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path):
+def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path,
+                                                   monkeypatch):
+    # few parts are cheap then: each takes seconds to measure
+    monkeypatch.setattr('lpn_mmpose.deploy.quantize.MAX_COST', 0.005)
     cfg = Config.fromfile(LSPET)
     cfg.train_dataloader.dataset.data_root = str(lspet)
     out = tmp_path / f'lpn{deploy.FORMATS[format]}'

@@ -16,8 +16,10 @@ from typing import Callable, Dict, List, Optional, Sequence, Tuple
 import cv2
 import numpy as np
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.structures import InstanceData
 from mmengine.utils import get_installed_path
 from mmpose.apis import MMPoseInferencer
 from torch import nn
@@ -81,7 +83,7 @@ class Row:
         macs (float): Multiply-accumulates of one call, in millions.
         times (list[float]): Measured times of one call in ms.
         peak (float, optional): Largest resident memory in MB of a process
-            that does nothing else.
+            that does nothing else; measured on Linux.
     """
     model: str
     scope: str
@@ -163,6 +165,28 @@ def openvino_call(path: Path, inputs: np.ndarray, threads: int,
     return lambda: request.infer({INPUT_NAME: inputs}, share_inputs=True)
 
 
+def inferencer_call(inferencer: MMPoseInferencer, image: np.ndarray,
+                    boxes: np.ndarray) -> Callable:
+    """Return a call of MMPose's inferencer on given boxes.
+
+    It overlooks its argument ``bboxes`` (mmpose 1.3.2), hence a detector that
+    has found them already.
+    """
+    found = DetDataSample(
+        pred_instances=InstanceData(
+            bboxes=torch.from_numpy(boxes),
+            scores=torch.ones(len(boxes)),
+            labels=torch.zeros(len(boxes), dtype=torch.long)))
+
+    def call():
+        pose = inferencer.inferencer
+        pose.detector = lambda *_, **__: dict(predictions=[found])
+        pose.det_cat_ids = [0]
+        return next(inferencer(image, bbox_thr=0., nms_thr=1.))
+
+    return call
+
+
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this CPU."""
     import openvino
@@ -240,23 +264,23 @@ def peak_memory(path: Path, backend: str, threads: int,
     Returns:
         float: Largest resident memory in MB.
     """
-    code = ('import sys, resource, numpy as np\n'
+    code = ('import sys, numpy as np\n'
             'from lpn_mmpose.runtime import PoseRuntime\n'
             'path, backend, threads, persons = sys.argv[1:]\n'
             'pose = PoseRuntime(path, backend, int(threads))\n'
             'image = np.zeros((480, 640, 3), np.uint8)\n'
             'boxes = [[100, 60, 300, 420]] * int(persons)\n'
             'for _ in range(5): pose(image, boxes)\n'
-            'peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
-            'print(peak)\n')
+            # not getrusage, whose maximum a child has from its parent
+            'for line in open("/proc/self/status"):\n'
+            '    if line.startswith("VmHWM"): print(line.split()[1])\n')
     run = subprocess.run(
         [sys.executable, '-c', code,
          str(path), backend, str(threads), str(persons)],
         capture_output=True,
         text=True,
         check=True)
-    scale = 1024**2 if sys.platform == 'darwin' else 1024
-    return int(run.stdout) / scale
+    return int(run.stdout) / 1024
 
 
 def scene(path: Path, persons: int) -> Tuple[np.ndarray, np.ndarray]:
@@ -454,9 +478,8 @@ class Benchmark:
             for batch in self.request.batches:
                 image, boxes = scene(self.request.image, batch)
                 self._add(
-                    lambda m=inferencer, i=image, b=boxes: next(
-                        m(i, bboxes=list(b), batch_size=1)),
-                    model=OURS, scope='end to end', engine='MMPoseInferencer',
+                    inferencer_call(inferencer, image, boxes), model=OURS,
+                    scope='end to end', engine='MMPoseInferencer',
                     graph='eager', precision='fp32', flip=flip, batch=batch,
                     macs=macs * batch * (1 + flip))
 
@@ -517,7 +540,8 @@ class Benchmark:
                 row.times.append(_timed(row.run))
         for row in self.rows:
             path = self.files.get((row.engine, row.precision, row.flip))
-            if request.memory and row.scope == 'end to end' and path:
+            if (request.memory and row.scope == 'end to end' and path
+                    and sys.platform == 'linux'):
                 row.peak = peak_memory(
                     path, row.engine.replace(' ', '').lower(),
                     request.threads, row.batch)
@@ -671,7 +695,7 @@ def markdown(result: dict) -> str:
 
 
 def chart(result: dict, path: Path) -> None:
-    """Draw the networks' times for one person as bars.
+    """Draw the networks' times for one person.
 
     Args:
         result (dict): From :meth:`Benchmark.run`.
@@ -692,17 +716,17 @@ def chart(result: dict, path: Path) -> None:
         f'{r["graph"] + " " if r["graph"] != "rewritten" else ""}'
         f'{r["precision"]}' for r in rows
     ]
-    medians = [row['median'] for row in rows]
-    spread = [[r['median'] - r['q1'] for r in rows],
-              [r['q3'] - r['median'] for r in rows]]
-    colors = ['#d1495b' if r['model'] == OURS else '#7a8ca0' for r in rows]
-    bars = axes.barh(range(len(rows)), medians, xerr=spread, color=colors,
-                     error_kw=dict(lw=1, ecolor='#333333'))
-    axes.bar_label(bars, [f'{m:.1f}' for m in medians], padding=14, fontsize=8)
+    for y, row in enumerate(rows):
+        color = '#d1495b' if row['model'] == OURS else '#5b6f86'
+        axes.plot([row['q1'], row['q3']], [y, y], color=color, lw=2, alpha=.5)
+        axes.plot(row['median'], y, 'o', color=color, ms=6)
+        axes.annotate(f'{row["median"]:.1f}', (row['q3'], y), (6, 0),
+                      textcoords='offset points', va='center', fontsize=8)
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale('log')
-    axes.set_xlim(right=max(medians) * 1.6)
+    axes.set_xlim(right=max(row['q3'] for row in rows) * 1.5)
+    axes.grid(axis='x', alpha=.3, which='both')
     axes.set_xlabel('ms a 256x192 crop (median, quartiles; logarithmic)')
     axes.set_title(f'{result["machine"]["cpu"].strip()}, '
                    f'{result["request"]["threads"]} threads', fontsize=10)
