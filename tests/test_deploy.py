@@ -219,7 +219,7 @@ def test_fp16_is_half_as_large_and_decodes(format, tmp_path):
     result = deploy.export(
         cfg, str(WEIGHTS), out, format, 'fp16', decode=True)
     size = sum(p.stat().st_size for p in tmp_path.iterdir())
-    assert size < 6.6e6
+    assert size < 6.6e6 and result.megabytes == pytest.approx(size / 1e6)
     images = deploy.check_images(result.meta, 2)
     keypoints, scores = deploy.run_file(out, result.meta, images)
     assert keypoints.shape == (2, 14, 2) and scores.shape == (2, 14)
