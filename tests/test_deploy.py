@@ -219,7 +219,7 @@ def test_fp16_is_half_as_large_and_decodes(format, tmp_path):
     result = deploy.export(
         cfg, str(WEIGHTS), out, format, 'fp16', decode=True)
     size = sum(p.stat().st_size for p in tmp_path.iterdir())
-    assert size < 6.6e6
+    assert size < 6.6e6 and result.megabytes == pytest.approx(size / 1e6)
     images = deploy.check_images(result.meta, 2)
     keypoints, scores = deploy.run_file(out, result.meta, images)
     assert keypoints.shape == (2, 14, 2) and scores.shape == (2, 14)
@@ -236,8 +236,9 @@ def lspet(tmp_path_factory):
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
 def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path,
                                                    monkeypatch):
-    # few parts are cheap then: each takes seconds to measure
+    # the stem alone is cheap then, and stays in float
     monkeypatch.setattr('lpn_mmpose.deploy.quantize.MAX_COST', 0.005)
+    monkeypatch.setattr('lpn_mmpose.deploy.quantize.MIN_GAIN', -1)
     cfg = Config.fromfile(LSPET)
     cfg.train_dataloader.dataset.data_root = str(lspet)
     out = tmp_path / f'lpn{deploy.FORMATS[format]}'
@@ -246,6 +247,9 @@ def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path,
     size = sum(p.stat().st_size for p in tmp_path.iterdir())
     assert size < 4.6e6
     assert result.meta.precision == 'int8'
+    in_float = float_convolutions(out)
+    assert any('/stem/' in name for name in in_float)
+    assert not any('/layer4.1/conv' in name for name in in_float)
     model = deploy.load_model(cfg, str(WEIGHTS))
     crops = deploy.calibration_crops(cfg, result.meta, None, 4)
     assert crops.shape == (4, 128, 128, 3)
@@ -254,6 +258,28 @@ def test_int8_is_calibrated_on_the_training_images(format, lspet, tmp_path,
     heatmaps, = deploy.run_file(out, result.meta, crops)
     error = np.square(heatmaps - expected).mean() / expected.var()
     assert 0 < error < 0.05
+
+
+def float_convolutions(path):
+    """Names of the convolutions whose weights are not stored in int8."""
+    if path.suffix == '.onnx':
+        graph = onnx.load(path).graph
+        plain = {weight.name for weight in graph.initializer}
+        return [node.name for node in graph.node
+                if node.op_type == 'Conv' and node.input[1] in plain]
+    import openvino
+
+    def kinds(node):
+        yield node.get_element_type().to_string()
+        for value in node.input_values():
+            yield from kinds(value.get_node())
+
+    return [
+        node.get_friendly_name()
+        for node in openvino.Core().read_model(path).get_ops()
+        if 'Convolution' in node.get_type_name()
+        and 'i8' not in kinds(node.input_value(1).get_node())
+    ]
 
 
 def test_parts_hold_every_convolution_once(tmp_path):

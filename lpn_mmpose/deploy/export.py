@@ -68,6 +68,14 @@ class Exported:
     difference: float
     range: float
 
+    @property
+    def megabytes(self) -> float:
+        """Size, with OpenVINO's ``.bin`` beside the ``.xml``."""
+        files = {self.path}
+        if self.path.suffix == FORMATS['openvino']:
+            files.add(self.path.with_suffix('.bin'))
+        return sum(file.stat().st_size for file in files) / 1e6
+
 
 @contextmanager
 def quiet() -> Iterator[None]:

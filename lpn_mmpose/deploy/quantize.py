@@ -327,7 +327,12 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
         if search:
             _, kept = _analysed(onnx.load(path), crops, True, folder)
     model = openvino.convert_model(path)
-    there = {node.get_friendly_name() for node in model.get_ops()}
+    # a convolution with a bias becomes NAME/WithoutBiases and an Add, NAME
+    there = {
+        node.get_friendly_name(): node.get_friendly_name().removesuffix(
+            '/WithoutBiases')
+        for node in model.get_ops()
+    }
     nncf.set_log_level(logging.WARNING)
     return nncf.quantize(
         model,
@@ -335,6 +340,6 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(crops),
         ignored_scope=nncf.IgnoredScope(
-            names=[name for name in kept if name in there]),
+            names=[name for name, origin in there.items() if origin in kept]),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE))

@@ -73,7 +73,7 @@ def main():
         cli.fail(error)
     print(f'largest difference of {result.meta.outputs} from PyTorch: '
           f'{result.difference:.2e}, their range {result.range:.3g}')
-    print(f'{result.path}  {result.path.stat().st_size / 1e6:.1f} MB')
+    print(f'{result.path}  {result.megabytes:.1f} MB')
 
 
 if __name__ == '__main__':
