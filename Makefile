@@ -21,7 +21,8 @@ demo: env  ## draw the pose in IMG (photo, folder or video; DET= a detector)
 	@$(BIN)/python tools/demo.py "$(IMG)" --out-dir "$(OUT)" $(DEMO_ARGS)
 
 test: env  ## run the test suite
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 \
+	    --dist loadfile
 
 runtime-env:  ## create RUNTIME_VENV: lpn-pose and its engine, no PyTorch
 	@$(PYTHON) tools/install.py "$(RUNTIME_VENV)" --runtime

@@ -1,4 +1,5 @@
 import pytest
+from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 
 import lpn_mmpose  # noqa: F401  mends MMPose before any test imports it
@@ -16,7 +17,8 @@ def forget_visualizers():
 
 
 @pytest.fixture(autouse=True)
-def no_visualizer_left():
-    """A test must not find the visualizer that another one created."""
+def nothing_left_behind():
+    """A test must not find the visualizer or the scope that another one made."""
     yield
     forget_visualizers()
+    DefaultScope._instance_dict.clear()
