@@ -82,6 +82,7 @@ def install() -> None:
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
     when_imported('mmengine.optim.scheduler.param_scheduler',
                   one_cycle_checkpoints)
+    when_imported('mmengine.runner.runner', compiled_preprocessing)
     when_imported('mmengine.utils.package_utils', missing_pkg_resources)
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
@@ -295,6 +296,27 @@ def editable_installs(package_utils: ModuleType) -> None:
         return path if osp.isdir(path) else _get_installed_path(package)
 
     _replace(upstream, get_installed_path)
+
+
+def compiled_preprocessing(runner: ModuleType) -> None:
+    """Leave the copying of data samples out of what ``torch.compile`` traces.
+
+    Seen in mmengine 0.10.7 with torch 2.15: ``compile=True`` compiles the
+    whole ``train_step``, and tracing the deep copy of a NumPy scalar, such as
+    a sample's id, ends in an error.
+    """
+    upstream = runner.Runner._maybe_compile
+
+    @functools.wraps(upstream)
+    def maybe_compile(self, target: str) -> None:
+        import torch
+        if self.cfg.get('compile'):
+            model = getattr(self.model, 'module', self.model)
+            preprocessor = model.data_preprocessor
+            preprocessor.forward = torch.compiler.disable(preprocessor.forward)
+        upstream(self, target)
+
+    runner.Runner._maybe_compile = maybe_compile
 
 
 def missing_find_loader(misc: ModuleType) -> None:

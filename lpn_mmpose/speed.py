@@ -7,13 +7,14 @@ from math import sqrt
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
+import numpy as np
 import torch
 from mmpose.apis import init_model
 from mmpose.models.utils.tta import flip_heatmaps
 from torch import Tensor
 from tqdm import tqdm
 
-from .cli import InputError, input_shape, load_config
+from .cli import input_shape, load_config
 from .model_zoo import PublishedRow
 
 #: Colours of the bubbles by family of methods.
@@ -33,30 +34,35 @@ class Network:
     Attributes:
         row (PublishedRow): The row it belongs to.
         runtime (str): What runs it, e.g. ``'PyTorch'``.
-        forward (callable): Maps images (1, 3, H, W) to heatmaps
-            (1, K, H/4, W/4).
-        flip_indices (list[int]): For each keypoint, its mirror image.
-        images (Tensor): The images that it is given.
+        heatmaps (callable): Computes the heatmaps (1, K, H/4, W/4) of one
+            image, averaged with those of the mirrored one if its argument
+            says so.
+        images (Tensor): An image (1, 3, H, W).
         params (int): Number of parameters.
     """
 
     row: PublishedRow
     runtime: str
-    forward: Callable[[Tensor], Tensor]
-    flip_indices: List[int]
+    heatmaps: Callable[[bool], Any]
     images: Tensor
     params: int
 
-    def heatmaps(self, flip: bool) -> Tensor:
-        """Compute heatmaps, averaged with those of the mirrored image."""
-        heatmaps = self.forward(self.images)
+
+def with_flip(forward: Callable[[Tensor], Tensor], images: Tensor,
+              flip_indices: Sequence[int]) -> Callable[[bool], Tensor]:
+    """Return :attr:`Network.heatmaps` of a network in PyTorch."""
+
+    def heatmaps(flip: bool) -> Tensor:
+        heatmaps = forward(images)
         if flip:
             mirrored = flip_heatmaps(
-                self.forward(self.images.flip(-1)),
-                flip_indices=self.flip_indices,
+                forward(images.flip(-1)),
+                flip_indices=flip_indices,
                 shift_heatmap=True)
             heatmaps = (heatmaps + mirrored) / 2
         return heatmaps
+
+    return heatmaps
 
 
 def torch_network(row: PublishedRow) -> Network:
@@ -64,49 +70,43 @@ def torch_network(row: PublishedRow) -> Network:
     cfg = load_config(row.config_path)
     model = init_model(cfg, device='cpu')
     generator = torch.Generator().manual_seed(0)
+    images = torch.randn((1, 3, *input_shape(cfg)), generator=generator)
     return Network(
         row=row,
         runtime='PyTorch',
-        forward=lambda images: model(images, None, mode='tensor'),
-        flip_indices=model.dataset_meta['flip_indices'],
-        images=torch.randn((1, 3, *input_shape(cfg)), generator=generator),
+        heatmaps=with_flip(
+            lambda images: model(images, None, mode='tensor'), images,
+            model.dataset_meta['flip_indices']),
+        images=images,
         params=sum(p.numel() for p in model.parameters()))
 
 
-def onnx_network(network: Network, path: str, threads: int) -> Network:
-    """Load the exported form of a network into ONNX Runtime.
+def exported_network(network: Network, threads: int,
+                     folder: Path) -> Network:
+    """Export a network, with and without flip test, to ONNX Runtime.
 
     Args:
         network (Network): The network in PyTorch.
-        path (str): ONNX file with one input (N, 3, H, W) and the heatmaps as
-            its first output.
         threads (int): Number of threads.
-
-    Raises:
-        InputError: If the file cannot be run or gives other shapes.
+        folder (Path): Where the files go.
     """
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    try:
-        session = onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider'])
-        name = session.get_inputs()[0].name
-
-        def forward(images: Tensor) -> Tensor:
-            return torch.from_numpy(
-                session.run(None, {name: images.numpy()})[0])
-
-        shape = tuple(forward(network.images).shape)
-    except Exception as error:  # ONNX Runtime has no common base class
-        raise InputError(f'{path} cannot be run: {error}') from error
-    expected = (1, len(network.flip_indices),
-                *(side // 4 for side in network.images.shape[2:]))
-    if shape != expected:
-        raise InputError(f'{path} gives {shape} where {network.row.method} '
-                         f'has heatmaps {expected}')
-    return Network(network.row, 'ONNX Runtime', forward, network.flip_indices,
-                   network.images, network.params)
+    from .deploy.export import export
+    from .runtime.engines import load_engine
+    row = network.row
+    height, width = network.images.shape[2:]
+    images = np.random.default_rng(0).integers(
+        0, 256, (1, height, width, 3)).astype(np.uint8)
+    engines = {}
+    for flip in (False, True):
+        path = folder / f'{row.method}-{row.dataset}-{flip}.onnx'
+        export(load_config(row.config_path), None, path, batch=1, flip=flip)
+        engines[flip] = load_engine(path, 'pose', threads=threads)
+    return Network(
+        row=row,
+        runtime='ONNX Runtime',
+        heatmaps=lambda flip: engines[flip](images)[0],
+        images=network.images,
+        params=network.params)
 
 
 @torch.inference_mode()

@@ -7,9 +7,17 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lpn_mmpose.deploy.benchmark import OURS, Row, targets
+from lpn_mmpose.deploy.benchmark import (
+    OURS,
+    Benchmark,
+    Request,
+    Row,
+    targets,
+)
+from lpn_mmpose.models import LPN
 
-TOOL = Path(__file__).parents[1] / 'tools/analysis/benchmark_inference.py'
+ROOT = Path(__file__).parents[1]
+TOOL = ROOT / 'tools/analysis/benchmark_inference.py'
 
 
 def run(monkeypatch, *options):
@@ -43,6 +51,25 @@ def test_every_row_is_measured(tmp_path, monkeypatch, capsys):
     assert 'fp32, times plain ONNX export' in table
     assert cv2.imread(str(tmp_path / 'benchmark_inference.png')).shape[1] > 600
     assert table.strip() in capsys.readouterr().out
+
+
+def test_mmpose_computes_what_we_compute(tmp_path, monkeypatch):
+    """Every person, and at our input size."""
+    benchmark = Benchmark(
+        Request(ROOT / 'demo/demo.jpg', [OURS], ['PyTorch'], ['fp32'], [3],
+                [False, True], ['end to end'], threads=1), tmp_path)
+    benchmark.prepare()
+    forward, shapes = LPN.forward, []
+
+    def remember(self, x):
+        shapes.append(tuple(x.shape))
+        return forward(self, x)
+
+    monkeypatch.setattr(LPN, 'forward', remember)
+    for row in benchmark.rows:
+        assert row.engine == 'MMPoseInferencer'
+        row.run()
+    assert shapes == [(3, 3, 256, 192)] * 3  # the last two mirrored
 
 
 def test_targets():

@@ -1,13 +1,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
-from lpn_mmpose import cli
 from lpn_mmpose.model_zoo import compare, page, published_rows
-from lpn_mmpose.speed import Network, draw, machine, measure, onnx_network
+from lpn_mmpose.speed import (
+    Network,
+    draw,
+    exported_network,
+    machine,
+    measure,
+    torch_network,
+    with_flip,
+)
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -87,23 +95,23 @@ def test_same_names_as_mmpose_would_hide_its_models():
     assert not names & {row.name for row in published_rows()}
 
 
-def network(row, gain=1.):
-    """A network of one convolution with the heatmaps' size."""
+def forward(images):
+    """Heatmaps by one convolution."""
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(3, 17, 4, stride=4)
-    return Network(row, 'PyTorch', lambda images: gain * conv(images),
-                   list(range(17))[::-1], torch.randn(1, 3, 64, 48), 1000)
+    with torch.no_grad():
+        return conv(images)
 
 
 def test_flip_is_the_mean_with_the_mirrored_image():
     """Keypoints swapped, shifted by a pixel, as in evaluation."""
-    net = network(published_rows()[-1])
-    plain = net.forward(net.images)
-    torch.testing.assert_close(net.heatmaps(flip=False), plain)
-    mirrored = net.forward(net.images.flip(-1)).flip(-1)[:, net.flip_indices]
+    images, swap = torch.randn(1, 3, 64, 48), list(range(17))[::-1]
+    heatmaps = with_flip(forward, images, swap)
+    plain = forward(images)
+    torch.testing.assert_close(heatmaps(False), plain)
+    mirrored = forward(images.flip(-1)).flip(-1)[:, swap]
     shifted = torch.cat([mirrored[..., :1], mirrored[..., :-1]], -1)
-    torch.testing.assert_close(
-        net.heatmaps(flip=True), (plain + shifted) / 2)
+    torch.testing.assert_close(heatmaps(True), (plain + shifted) / 2)
 
 
 def test_measure_and_draw(tmp_path):
@@ -112,15 +120,14 @@ def test_measure_and_draw(tmp_path):
     order = []
 
     def counting(row):
-        net = network(row)
-        forward = net.forward
+        images = torch.randn(1, 3, 64, 48)
 
         def call(images):
             order.append(row)
             return forward(images)
 
-        net.forward = call
-        return net
+        return Network(row, 'PyTorch',
+                       with_flip(call, images, list(range(17))), images, 1000)
 
     results = measure([counting(row) for row in rows], rounds=2)
     one_round = [row for row in rows for _ in range(3)]
@@ -146,36 +153,12 @@ def test_measure_and_draw(tmp_path):
 
 
 def test_exported_network(tmp_path):
-    pytest.importorskip('onnxruntime', reason='an optional requirement')
-    import onnx
-    from onnx import TensorProto, helper
-    net = network(published_rows()[-1])
-    value = helper.make_tensor_value_info
-    pool = helper.make_node(
-        'AveragePool', ['x'], ['y'], kernel_shape=[4, 4], strides=[4, 4])
-    for repeats, fits in ((17, True), (16, False)):
-        concat = helper.make_node('Concat', ['m'] * repeats, ['z'], axis=1)
-        mean = helper.make_node(
-            'ReduceMean', ['y', 'axes'], ['m'], keepdims=1)
-        graph = helper.make_graph(
-            [pool, mean, concat], 'net',
-            [value('x', TensorProto.FLOAT, [1, 3, 64, 48])],
-            [value('z', TensorProto.FLOAT, [1, repeats, 16, 12])],
-            [helper.make_tensor('axes', TensorProto.INT64, [1], [1])])
-        path = tmp_path / f'{repeats}.onnx'
-        onnx.save(
-            helper.make_model(
-                graph,
-                opset_imports=[helper.make_opsetid('', 18)],
-                ir_version=9), path)
-        if fits:
-            exported = onnx_network(net, str(path), threads=1)
-            assert exported.runtime == 'ONNX Runtime'
-            expected = torch.nn.functional.avg_pool2d(net.images, 4).mean(
-                1, keepdim=True).repeat(1, 17, 1, 1)
-            torch.testing.assert_close(exported.heatmaps(False), expected)
-        else:
-            with pytest.raises(cli.InputError, match='16.onnx gives'):
-                onnx_network(net, str(path), threads=1)
-    with pytest.raises(cli.InputError, match='no.onnx cannot be run'):
-        onnx_network(net, 'no.onnx', threads=1)
+    """With a flip test in the file, and the same shapes as in PyTorch."""
+    row = next(row for row in published_rows() if row.method == 'lpn_50')
+    net = torch_network(row)
+    exported = exported_network(net, 1, tmp_path)
+    assert (exported.runtime, exported.params) == ('ONNX Runtime', net.params)
+    once, twice = exported.heatmaps(False), exported.heatmaps(True)
+    with torch.inference_mode():
+        assert once.shape == twice.shape == tuple(net.heatmaps(True).shape)
+    assert abs(once - twice).max() > 1e-3 * np.ptp(once)

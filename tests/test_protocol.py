@@ -340,6 +340,7 @@ def test_target_is_a_gaussian_at_a_whole_pixel(coco):
 def test_augmentation_is_clipped_not_truncated(coco, mpii):
     """Scale: normal, clipped at one std; angle: at two, in 60 % of cases."""
     for cfg, scale_std, degrees in ((coco, 0.3, 40), (mpii, 0.25, 30)):
+        init_default_scope(cfg.default_scope)
         step, = [
             s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform'
         ]

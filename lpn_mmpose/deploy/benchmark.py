@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from mmengine.utils import get_installed_path
 from mmpose.apis import MMPoseInferencer
+from mmpose.models.heads import RTMCCHead
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
@@ -39,6 +40,7 @@ from .export import (
     input_size,
     load_model,
     quiet,
+    style_of,
     to_onnx,
 )
 from .graphs import ImageGraph
@@ -125,6 +127,23 @@ def settle(model: nn.Module, size: Tuple[int, int]) -> nn.Module:
     with torch.no_grad():
         model.train()(torch.randn(2, 3, size[1], size[0]), None, 'tensor')
     return model.eval()
+
+
+def export_network(model: nn.Module, size: Tuple[int, int],
+                   path: Path) -> None:
+    """Write a network from uint8 images on as ONNX, in our graph.
+
+    Args:
+        model (nn.Module): A pose estimator with heatmaps or SimCC.
+        size (tuple[int, int]): Size (w, h) of the images.
+        path (Path): File to write; it takes any number of images.
+    """
+    graph = ImageGraph(
+        InferenceNetwork(model, style_of('onnx', 'fp32')),
+        model.data_preprocessor)
+    simcc = isinstance(model.head, RTMCCHead)
+    to_onnx(graph.eval(), size,
+            ['simcc_x', 'simcc_y'] if simcc else ['heatmaps'], path, None)
 
 
 class _Plain(nn.Module):
@@ -339,6 +358,9 @@ class Benchmark:
             'model.head.decoder.input_size': SIZE,
             'model.head.decoder.heatmap_size': (SIZE[0] // 4, SIZE[1] // 4)
         })
+        for step in self._config.test_dataloader.dataset.pipeline:
+            if step['type'] == 'TopdownAffine':  # MMPoseInferencer's crops
+                step['input_size'] = SIZE
 
     def _wanted(self, engine: str, precision: str) -> bool:
         if precision == 'bf16' and (engine != 'OpenVINO' or not has_bf16()):
@@ -494,12 +516,8 @@ class Benchmark:
         model = settle(load_model(cfg), size)
         macs = complexity(model, size[::-1])['macs'] / 1e6
         self._plain_rows(name, model, macs)
-        graph = ImageGraph(
-            InferenceNetwork(model, 'openvino'), model.data_preprocessor)
-        outputs = ['simcc_x', 'simcc_y'] if name.startswith('RTMPose') else [
-            'heatmaps']
         fp32 = self.folder / f'{name}-fp32.onnx'
-        to_onnx(graph.eval(), size, outputs, fp32, None)
+        export_network(model, size, fp32)
         files = {'fp32': (fp32, fp32)}
         if self._wanted('ONNX Runtime', 'int8') or self._wanted(
                 'OpenVINO', 'int8'):

@@ -3,11 +3,13 @@
 
 Writes OUT.json (every row, with flip test and without) and OUT.png (COCO's
 rows as bubbles, as LPN's release shows them). One process, one image at a
-time, random weights, the networks in turn.
+time, random weights, the networks in turn: PyTorch as the release runs it, and
+LPN's also as our export runs it in ONNX Runtime.
 """
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import lpn_mmpose  # noqa: F401, puts the mends in place
 
@@ -15,13 +17,12 @@ import lpn_mmpose  # noqa: F401, puts the mends in place
 import torch
 from tqdm import tqdm
 
-from lpn_mmpose import cli
 from lpn_mmpose.model_zoo import published_rows
 from lpn_mmpose.speed import (
     draw,
+    exported_network,
     machine,
     measure,
-    onnx_network,
     torch_network,
 )
 
@@ -41,13 +42,6 @@ def parse_args():
         help="default: PyTorch's, here %(default)s")
     parser.add_argument(
         '--rounds', type=int, default=30, help='default: %(default)s')
-    parser.add_argument(
-        '--onnx',
-        action='append',
-        default=[],
-        metavar='METHOD=FILE',
-        help='also measure an exported COCO model in ONNX Runtime, e.g. '
-        'lpn_50=lpn50.onnx; may be given again')
     args = parser.parse_args()
     if args.threads < 1 or args.rounds < 2:
         parser.error('--threads must be at least 1 and --rounds at least 2')
@@ -58,24 +52,16 @@ def main():
     args = parse_args()
     torch.set_num_threads(args.threads)
     rows = published_rows()
-    try:
-        exported = [tuple(item.split('=', 1)) for item in args.onnx]
-        methods = {row.method for row in rows if row.dataset == 'COCO'}
-        for item in exported:
-            if len(item) != 2 or item[0] not in methods:
-                raise cli.InputError(f'--onnx {"=".join(item)}: give one of '
-                                     f'{", ".join(sorted(methods))} = FILE')
-        networks = [
-            torch_network(row)
-            for row in tqdm(rows, desc='networks', leave=False)
-        ]
-        coco = {n.row.method: n for n in networks if n.row.dataset == 'COCO'}
+    networks = [
+        torch_network(row)
+        for row in tqdm(rows, desc='networks', leave=False)
+    ]
+    with TemporaryDirectory() as folder:
         networks += [
-            onnx_network(coco[method], path, args.threads)
-            for method, path in exported
+            exported_network(network, args.threads, Path(folder))
+            for network in tqdm(networks, desc='exports', leave=False)
+            if network.row.method.startswith('lpn')
         ]
-    except cli.InputError as error:
-        cli.fail(error)
     report = dict(
         machine=machine(),
         threads=args.threads,
