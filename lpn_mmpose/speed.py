@@ -9,11 +9,13 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import numpy as np
 import torch
+from mmengine.runner import save_checkpoint
 from mmpose.apis import init_model
 from mmpose.models.utils.tta import flip_heatmaps
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from .analysis import settle
 from .cli import input_shape, load_config
 from .model_zoo import PublishedRow
 
@@ -25,6 +27,8 @@ COLORS = {
 }
 #: Square points of a bubble for a million parameters.
 POINTS_PER_MILLION = 60
+#: Pause between two calls, in s: engines' threads spin a while after a run.
+PAUSE = 0.02
 
 
 @dataclass
@@ -38,14 +42,19 @@ class Network:
             image, averaged with those of the mirrored one if its argument
             says so.
         images (Tensor): An image (1, 3, H, W).
-        params (int): Number of parameters.
+        model (nn.Module): The network in PyTorch.
     """
 
     row: PublishedRow
     runtime: str
     heatmaps: Callable[[bool], Any]
     images: Tensor
-    params: int
+    model: nn.Module
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return sum(p.numel() for p in self.model.parameters())
 
 
 def with_flip(forward: Callable[[Tensor], Tensor], images: Tensor,
@@ -68,9 +77,10 @@ def with_flip(forward: Callable[[Tensor], Tensor], images: Tensor,
 def torch_network(row: PublishedRow) -> Network:
     """Build a row's network in PyTorch, with random weights."""
     cfg = load_config(row.config_path)
-    model = init_model(cfg, device='cpu')
+    height, width = input_shape(cfg)
+    model = settle(init_model(cfg, device='cpu'), (width, height))
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn((1, 3, *input_shape(cfg)), generator=generator)
+    images = torch.randn((1, 3, height, width), generator=generator)
     return Network(
         row=row,
         runtime='PyTorch',
@@ -78,7 +88,7 @@ def torch_network(row: PublishedRow) -> Network:
             lambda images: model(images, None, mode='tensor'), images,
             model.dataset_meta['flip_indices']),
         images=images,
-        params=sum(p.numel() for p in model.parameters()))
+        model=model)
 
 
 def exported_network(network: Network, threads: int,
@@ -96,17 +106,19 @@ def exported_network(network: Network, threads: int,
     height, width = network.images.shape[2:]
     images = np.random.default_rng(0).integers(
         0, 256, (1, height, width, 3)).astype(np.uint8)
+    weights = str(folder / 'weights.pth')
+    save_checkpoint(dict(state_dict=network.model.state_dict()), weights)
     engines = {}
     for flip in (False, True):
         path = folder / f'{row.method}-{row.dataset}-{flip}.onnx'
-        export(load_config(row.config_path), None, path, batch=1, flip=flip)
+        export(load_config(row.config_path), weights, path, batch=1, flip=flip)
         engines[flip] = load_engine(path, 'pose', threads=threads)
     return Network(
         row=row,
         runtime='ONNX Runtime',
         heatmaps=lambda flip: engines[flip](images)[0],
         images=network.images,
-        params=network.params)
+        model=network.model)
 
 
 @torch.inference_mode()
@@ -129,6 +141,7 @@ def measure(networks: Sequence[Network], rounds: int) -> List[Dict]:
     for turn in tqdm(range(rounds + 1), desc='rounds', leave=False):
         for i, network in enumerate(networks):
             for flip in (False, True):
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 network.heatmaps(flip)
                 elapsed = time.perf_counter() - start
@@ -202,20 +215,25 @@ def draw(report: Dict[str, Any], path: str) -> None:
         if label not in seen:
             axes.scatter([], [], s=80, color=color, alpha=0.55, label=label)
             seen.add(label)
-        name = f'{label}-{size.upper()}  {millions:.1f} M'
+        name = f'{label}-{size.upper()}\n{millions:.1f} M'
         if exported:
-            name += f'\n{result["runtime"]}'
+            name += f', {result["runtime"]}'
         # outside of the bubble: its radius in points, and a little
-        radius = sqrt(POINTS_PER_MILLION * millions) / 2
+        distance = sqrt(POINTS_PER_MILLION * millions) / 2 + 3
+        right = family != 'pose_resnet'
         axes.annotate(
             name, (x, y),
-            xytext=(radius + 3, 0),
+            xytext=(distance if right else -distance, 0),
             textcoords='offset points',
+            ha='left' if right else 'right',
             va='center',
             fontsize=9)
-    axes.set_xlim(0, 1.3 * max(r['flip']['fps'] for r in results))
+    axes.set_xscale('log')
+    axes.xaxis.set_major_formatter('{x:g}')
+    rates = [r['flip']['fps'] for r in results]
+    axes.set_xlim(min(rates) / 3, 3 * max(rates))
     axes.set_ylim(68, 77)
-    axes.set_xlabel('images per second, one at a time, flip test on')
+    axes.set_xlabel('images per second, one at a time, flip test on (logarithmic)')
     axes.set_ylabel('published AP on COCO val2017, 256x192')
     axes.grid(alpha=0.3)
     axes.legend(loc='upper right', title='area: parameters')

@@ -127,7 +127,8 @@ def test_measure_and_draw(tmp_path):
             return forward(images)
 
         return Network(row, 'PyTorch',
-                       with_flip(call, images, list(range(17))), images, 1000)
+                       with_flip(call, images, list(range(17))), images,
+                       torch.nn.Conv2d(3, 17, 4))
 
     results = measure([counting(row) for row in rows], rounds=2)
     one_round = [row for row in rows for _ in range(3)]

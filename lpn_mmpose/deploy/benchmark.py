@@ -24,16 +24,16 @@ from mmengine.utils import get_installed_path
 from mmpose.apis import MMPoseInferencer
 from mmpose.models.heads import RTMCCHead
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from .. import topdown
-from ..analysis import complexity
+from ..analysis import complexity, settle
 from ..cli import load_config
 from ..errors import InputError
 from ..model_index import find_model
 from ..model_meta import INPUT_NAME
 from ..runtime import PoseRuntime
+from ..runtime.engines import onnxruntime_session
 from .export import (
     ONNX_OPSET,
     export,
@@ -116,19 +116,6 @@ class Row:
         return 2 * self.macs / self.batch / self.median
 
 
-def settle(model: nn.Module, size: Tuple[int, int]) -> nn.Module:
-    """Give a random network the batch statistics of its own features.
-
-    Otherwise the features fade to denormal numbers, which are slow.
-    """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
-    for norm in norms:
-        norm.momentum = 1.
-    with torch.no_grad():
-        model.train()(torch.randn(2, 3, size[1], size[0]), None, 'tensor')
-    return model.eval()
-
-
 def export_network(model: nn.Module, size: Tuple[int, int],
                    path: Path) -> None:
     """Write a network from uint8 images on as ONNX, in our graph.
@@ -160,13 +147,7 @@ class _Plain(nn.Module):
 def onnxruntime_call(path: Path, inputs: np.ndarray,
                      threads: int) -> Callable:
     """Return a call of an ONNX file, with the options of our runtime."""
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=['CPUExecutionProvider'])
+    session = onnxruntime_session(str(path), threads)
     return lambda: session.run(None, {INPUT_NAME: inputs})
 
 
@@ -224,7 +205,6 @@ def matmul_limits(threads: int) -> Dict[str, float]:
         Runtime) in 1e9 operations a second, ``copy`` in GB/s.
     """
     import onnx
-    import onnxruntime
     side = 1024
     nodes = {
         'fp32': ('MatMul', onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT),
@@ -247,11 +227,7 @@ def matmul_limits(threads: int) -> Dict[str, float]:
         model = make.make_model(
             graph, opset_imports=[make.make_opsetid('', ONNX_OPSET)],
             ir_version=8)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options,
-            providers=['CPUExecutionProvider'])
+        session = onnxruntime_session(model.SerializeToString(), threads)
         best = min(
             _timed(lambda: session.run(None, {INPUT_NAME: images}))
             for _ in range(15))

@@ -26,12 +26,11 @@ from mmengine.utils import get_installed_path
 from tqdm import tqdm
 
 from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity
+from lpn_mmpose.analysis import complexity, settle
 from lpn_mmpose.deploy.benchmark import (
     PEERS,
     export_network,
     onnxruntime_call,
-    settle,
 )
 from lpn_mmpose.deploy.export import input_size, load_model
 
