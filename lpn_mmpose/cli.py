@@ -108,6 +108,30 @@ def input_shape(cfg: Config) -> Tuple[int, int]:
     return height, width
 
 
+def set_input_size(cfg: Config, size: Tuple[int, int]) -> None:
+    """Let the config of a top-down heatmap model take images of another size.
+
+    Args:
+        cfg (Config): The config; its codec and pipelines are changed.
+        size (tuple[int, int]): The size (w, h); heatmaps keep their stride.
+    """
+    codec = cfg.model.head.decoder
+    strides = [
+        image // heatmap
+        for image, heatmap in zip(codec.input_size, codec.heatmap_size)
+    ]
+    codec.update(
+        input_size=tuple(size),
+        heatmap_size=tuple(
+            side // stride for side, stride in zip(size, strides)))
+    for split in ('train', 'val', 'test'):
+        for step in cfg[f'{split}_dataloader'].dataset.pipeline:
+            if step['type'] == 'TopdownAffine':
+                step['input_size'] = tuple(size)
+            elif step['type'] == 'GenerateTarget':
+                step['encoder'] = codec
+
+
 def data_paths(dataset: dict) -> Iterator[Tuple[str, str]]:
     """List the files and folders that a dataset needs.
 

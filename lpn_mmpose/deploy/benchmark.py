@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from .. import topdown
 from ..analysis import complexity, settle
-from ..cli import load_config
+from ..cli import load_config, set_input_size
 from ..errors import InputError
 from ..model_index import find_model
 from ..model_meta import INPUT_NAME
@@ -330,13 +330,7 @@ class Benchmark:
         torch.set_num_threads(request.threads)
         config, self._weights = find_model('lpn50-lsp')
         self._config = load_config(config)
-        self._config.merge_from_dict({
-            'model.head.decoder.input_size': SIZE,
-            'model.head.decoder.heatmap_size': (SIZE[0] // 4, SIZE[1] // 4)
-        })
-        for step in self._config.test_dataloader.dataset.pipeline:
-            if step['type'] == 'TopdownAffine':  # MMPoseInferencer's crops
-                step['input_size'] = SIZE
+        set_input_size(self._config, SIZE)
 
     def _wanted(self, engine: str, precision: str) -> bool:
         if precision == 'bf16' and (engine != 'OpenVINO' or not has_bf16()):

@@ -99,6 +99,7 @@ def peer_config(name: str, recipe: Config, loss: str) -> Config:
 def recipe_config(args: argparse.Namespace) -> Config:
     """Return our LSP config with the budget of the comparison."""
     cfg = cli.load_config(str(RECIPE))
+    cli.set_input_size(cfg, (args.input_size, args.input_size))
     images = cfg.train_dataloader.batch_size
     cfg.train_dataloader.batch_size = args.batch_size
     cfg.optim_wrapper.optimizer.lr *= args.batch_size / images
@@ -204,13 +205,18 @@ def parse_args() -> argparse.Namespace:
         default=[OURS, *MODELS])
     parser.add_argument('--loss', choices=LOSSES, default=LOSSES[0])
     parser.add_argument('--epochs', type=int, default=60)
+    parser.add_argument(
+        '--input-size', type=int, default=128, help='side in pixels')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument(
         '--repeats', type=int, default=50, help='runs to time')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/peers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.input_size < 32 or args.input_size % 32:
+        parser.error('--input-size must be a multiple of 32')
+    return args
 
 
 def main() -> None:
@@ -219,7 +225,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     try:
         recipe = recipe_config(args)
-        budget = dict(epochs=args.epochs, batch_size=args.batch_size,
+        budget = dict(epochs=args.epochs, input_size=args.input_size,
+                      batch_size=args.batch_size,
                       options=args.cfg_options or {})
         rows = []
         if record.is_file():
