@@ -55,6 +55,21 @@ def test_trains_once_and_compares(tmp_path, run, capsys):
     assert end.value.code == 2
     assert 'peers holds another budget' in capsys.readouterr().err
 
+    (tmp_path / 'peers/peers.json').write_text('{"rows": [')
+    with pytest.raises(SystemExit) as end:
+        run('--models', 'LPN-50', *options)
+    assert end.value.code == 2
+    error, = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert 'peers/peers.json cannot be read' in error
+
+
+@pytest.mark.parametrize('option', ['--epochs', '--batch-size', '--threads'])
+def test_nothing_to_train_on(option, run, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(option, 0)
+    assert end.value.code == 2
+    assert f'{option} must be at least 1' in capsys.readouterr().err
+
 
 @pytest.mark.parametrize('name, loss, codec', [
     ('RTMPose-s', 'recipe', 'SimCCLabel'),

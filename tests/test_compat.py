@@ -1,8 +1,10 @@
 """Each mend of :mod:`lpn_mmpose.compat`, and that whole upstreams are kept."""
+import copy
 import functools
 import http.server
 import importlib
 import importlib.util
+import logging
 import os
 import pickle
 import pkgutil
@@ -18,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from mmengine.config import Config
+from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -563,3 +567,29 @@ def test_draw_circles():
         np.array([4., 4.]), radius=np.array([2]), face_colors=(0, 0, 255))
     drawn = visualizer.get_image().any(axis=-1)
     assert drawn[4, 2:7].all() and not drawn[:, :2].any()
+
+
+def test_compile_leaves_copying_of_samples_alone():
+    """Dynamo ends in an error where a NumPy scalar is copied (torch 2.15)."""
+
+    class Preprocessor(nn.Module):
+
+        def forward(self, data):
+            return copy.deepcopy(data)
+
+    class Model(nn.Module):
+
+        def __init__(self):
+            super().__init__()
+            self.data_preprocessor = Preprocessor()
+
+        def train_step(self, x, meta):
+            return x * 2, self.data_preprocessor(meta)
+
+    model, meta = Model(), dict(id=np.int64(3))
+    runner = types.SimpleNamespace(
+        cfg=Config(dict(compile=dict(backend='eager'))), model=model,
+        logger=logging.getLogger(__name__))
+    Runner._maybe_compile(runner, 'train_step')
+    doubled, copied = model.train_step(torch.ones(2), meta)
+    assert doubled.tolist() == [2., 2.] and copied == meta

@@ -214,6 +214,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default='work_dirs/peers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
+    for name in ('epochs', 'batch_size', 'threads', 'repeats'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1')
     if args.input_size < 32 or args.input_size % 32:
         parser.error('--input-size must be a multiple of 32')
     return args
@@ -230,12 +233,16 @@ def main() -> None:
                       options=args.cfg_options or {})
         rows = []
         if record.is_file():
-            content = json.loads(record.read_text())
-            if content['budget'] != budget:
+            try:
+                content = json.loads(record.read_text())
+                rows, other = content['rows'], content['budget']
+            except (ValueError, KeyError, TypeError) as error:
+                raise cli.InputError(f'{record} cannot be read ({error}); '
+                                     'give another --work-dir') from error
+            if other != budget:
                 raise cli.InputError(
-                    f'{args.work_dir} holds another budget, '
-                    f'{content["budget"]}; give another --work-dir')
-            rows = content['rows']
+                    f'{args.work_dir} holds another budget, {other}; give '
+                    'another --work-dir')
         args.work_dir.mkdir(parents=True, exist_ok=True)
         for name in args.models:
             if any(row['model'] == name and row['loss'] == args.loss
