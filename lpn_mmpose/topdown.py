@@ -183,18 +183,18 @@ def soft_argmax(heatmaps: np.ndarray,
     # np.exp most of its time
     floor = peaks - np.float32(NEGLIGIBLE / beta)
     near = np.flatnonzero(maps >= floor[:, None, None])
-    weights = np.zeros_like(maps)
-    weights.reshape(-1)[near] = np.exp(
-        np.float32(beta) *
-        (maps.reshape(-1)[near] - peaks[near // (height * width)]))
-    # sums by matmul, and along one axis after the other: faster than sum()
-    # and more accurate than one product with the H * W coordinates
-    columns = np.ones(height, np.float32) @ weights
-    rows = weights @ np.ones(width, np.float32)
-    coords = np.stack([
-        columns @ np.arange(width, dtype=np.float32),
-        rows @ np.arange(height, dtype=np.float32)
-    ], axis=-1) / rows.sum(axis=-1, keepdims=True)
+    owner, pixel = np.divmod(near, height * width)
+    y, x = np.divmod(pixel, width)
+    weights = np.exp(np.float32(beta) * (maps.ravel()[near] - peaks[owner]))
+    # no products of matrices: NumPy's BLAS threads would spin on after them,
+    # on the core that the engine needs for the next image
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        return np.bincount(owner, values, len(maps))
+
+    with np.errstate(invalid='ignore'):
+        coords = np.stack([sums(weights * x), sums(weights * y)], axis=-1)
+        coords = (coords / sums(weights)[:, None]).astype(np.float32)
     if not np.isfinite(coords).all():
         raise ValueError('heatmaps hold NaN or infinity')
     x, y = np.rint(coords).astype(np.intp).T

@@ -212,6 +212,27 @@ def test_onnx_of_other_models(depth, attention, size, tmp_path):
     assert [d.dim_value for d in shape.dim] == [1, size[1], size[0], 3]
 
 
+@pytest.mark.parametrize('flip', [False, True])
+def test_sums_are_fused_whatever_the_batch(flip, tmp_path):
+    import onnxruntime
+    cfg = small_config(LSPET, 50)
+    operators = []
+    for batch in (1, None):
+        path, fused = tmp_path / f'{batch}.onnx', tmp_path / 'fused.onnx'
+        deploy.export(cfg, None, path, batch=batch, flip=flip)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(fused)
+        onnxruntime.InferenceSession(
+            path, options, providers=['CPUExecutionProvider'])
+        nodes = onnx.load(fused).graph.node
+        operators.append(
+            [sum(n.op_type == kind for n in nodes) for kind in ('Add', 'Relu')])
+    assert operators[0] == operators[1]
+    # the sum of every block's two branches is in its last convolution
+    assert operators[0][0] < 2 * 16
+
+
 @pytest.mark.parametrize('format', ['onnx', 'openvino'])
 def test_fp16_is_half_as_large_and_decodes(format, tmp_path):
     out = tmp_path / f'lpn{deploy.FORMATS[format]}'

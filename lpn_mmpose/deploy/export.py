@@ -415,6 +415,38 @@ def to_onnx(graph: nn.Module, size: Tuple[int, int], names: Sequence[str],
             input_names=[INPUT_NAME],
             output_names=list(names),
             dynamic_axes=axes)
+    if batch is None:
+        name_batch(path)
+
+
+def name_batch(path: Path) -> None:
+    """Name the batch of all maps of a network with Resize in an ONNX file.
+
+    Shape inference loses a dimension that has a name and no value in Resize
+    (onnx 1.23), and ONNX Runtime fuses sums only of maps that it knows to be
+    of one shape.
+
+    Args:
+        path (Path): Written by :func:`to_onnx`; written anew.
+    """
+    import onnx
+    model = onnx.load(path)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {
+        value.name: value.type.tensor_type
+        for value in (*inferred.input, *inferred.value_info)
+    }
+    network = [n for n in model.graph.node if n.name.startswith('/network/')]
+    start = network[0].input[0]
+    # with flip, the images and their mirror images
+    batch = types[start].shape.dim[0].dim_param
+    names = [n.output[0] for n in network if n.op_type == 'Resize']
+    for name in [start, *names] if names else []:
+        sides = [dim.dim_value for dim in types[name].shape.dim[1:]]
+        model.graph.value_info.append(
+            onnx.helper.make_tensor_value_info(
+                name, types[name].elem_type, [batch, *sides]))
+    onnx.save(model, path)
 
 
 def store_fp16(model) -> None:
