@@ -1,7 +1,9 @@
 """Inference engines behind one call: images in, arrays out."""
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import List, Optional, Union
+from threading import Lock
+from typing import List, Optional, Sequence, Union
 
 import numpy as np
 
@@ -66,8 +68,9 @@ class Engine:
     package: str
 
     def __init__(self, path: Path, threads: int) -> None:
+        self.path, self.threads = path, threads
         try:
-            text = self._load(path, threads)
+            text = self._load()
         except ImportError as error:
             raise InputError(f'{self.package} cannot be imported ({error}): '
                              f'pip install {self.package}') from error
@@ -83,15 +86,24 @@ class Engine:
         except ValueError as error:
             raise InputError(f'model {path}: {error}') from error
 
-    def _load(self, path: Path, threads: int) -> Optional[str]:
+    def _load(self) -> Optional[str]:
         """Load the model, set ``batch``, and return the metadata's text."""
         raise NotImplementedError
 
     def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+        """Run a batch, all threads on one layer after the other."""
+        raise NotImplementedError
+
+    def _infer_apart(self,
+                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
+        """Run batches side by side, one thread each."""
         raise NotImplementedError
 
     def __call__(self, images: np.ndarray) -> List[np.ndarray]:
         """Run the model.
+
+        Threads that share a layer wait for each other at its end, hence each
+        takes images of its own as long as there are enough.
 
         Args:
             images (np.ndarray): uint8 in shape (N, h, w, 3), N >= 1.
@@ -100,15 +112,31 @@ class Engine:
             list[np.ndarray]: The model's outputs, N rows each, in the order
             of :data:`lpn_mmpose.model_meta.OUTPUT_NAMES`.
         """
-        if self.batch is None or len(images) == self.batch:
-            return self._infer(images)
-        parts = []
-        for start in range(0, len(images), self.batch):
-            part = images[start:start + self.batch]
-            full = np.zeros((self.batch, *images.shape[1:]), images.dtype)
-            full[:len(part)] = part
-            parts.append([array[:len(part)] for array in self._infer(full)])
-        return [np.concatenate(arrays) for arrays in zip(*parts)]
+        size = self.batch or 1
+        parts = [
+            self._filled(images[start:start + size])
+            for start in range(0, len(images), size)
+        ]
+        apart = 0
+        if self.threads > 1:
+            apart = len(parts) - len(parts) % self.threads
+            if len(parts) - apart > self.threads / 2:
+                apart = len(parts)
+        results = self._infer_apart(parts[:apart]) if apart else []
+        if parts[apart:] and self.batch is None:
+            results.append(self._infer(images[apart:]))
+        else:
+            results += map(self._infer, parts[apart:])
+        return [
+            np.concatenate(arrays)[:len(images)] for arrays in zip(*results)
+        ]
+
+    def _filled(self, images: np.ndarray) -> np.ndarray:
+        """Fill a batch up to the size that the model takes."""
+        missing = (self.batch or len(images)) - len(images)
+        if not missing:
+            return images
+        return np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
 
 def onnxruntime_session(model: Union[str, bytes], threads: int):
@@ -140,16 +168,29 @@ class OnnxRuntimeEngine(Engine):
 
     package = 'onnxruntime'
 
-    def _load(self, path: Path, threads: int) -> Optional[str]:
-        self._session = onnxruntime_session(str(path), threads)
+    def _load(self) -> Optional[str]:
+        self._session = onnxruntime_session(str(self.path), self.threads)
+        self._single, self._lock = None, Lock()
         batch = self._session.get_inputs()[0].shape[0]
         self.batch = batch if isinstance(batch, int) else None
         properties = self._session.get_modelmeta().custom_metadata_map
         return properties.get(model_meta.KEY)
 
-    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+    def _run(self, session, images: np.ndarray) -> List[np.ndarray]:
         names = model_meta.OUTPUT_NAMES[self.meta.outputs]
-        return self._session.run(names, {model_meta.INPUT_NAME: images})
+        return session.run(names, {model_meta.INPUT_NAME: images})
+
+    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+        return self._run(self._session, images)
+
+    def _infer_apart(self,
+                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
+        with self._lock:
+            if self._single is None:
+                self._single = onnxruntime_session(str(self.path), 1)
+                self._pool = ThreadPoolExecutor(self.threads)
+        return list(
+            self._pool.map(lambda part: self._run(self._single, part), parts))
 
 
 class OpenVinoEngine(Engine):
@@ -160,24 +201,28 @@ class OpenVinoEngine(Engine):
 
     package = 'openvino'
 
-    def _load(self, path: Path, threads: int) -> Optional[str]:
+    def _load(self) -> Optional[str]:
         import openvino
-        core = openvino.Core()
-        model = core.read_model(path)
+        model = openvino.Core().read_model(self.path)
         batch = model.inputs[0].partial_shape[0]
         self.batch = None if batch.is_dynamic else batch.get_length()
-        # the default would be bfloat16 on CPUs that have it
-        self._model = core.compile_model(
-            model, 'CPU', {
-                'PERFORMANCE_HINT': 'LATENCY',
-                'INFERENCE_NUM_THREADS': threads,
-                'INFERENCE_PRECISION_HINT': 'f32'
-            })
+        self._model = self._compile(model, streams=1)
+        self._queue = None
         # rt_info of an .xml; an .onnx file's properties are under 'framework'
         for keys in ([model_meta.KEY], ['framework', model_meta.KEY]):
             if model.has_rt_info(keys):
                 return model.get_rt_info(keys).astype(str)
         return None
+
+    def _compile(self, model, streams: int):
+        import openvino
+        # the default would be bfloat16 on CPUs that have it
+        return openvino.Core().compile_model(
+            model, 'CPU', {
+                'NUM_STREAMS': streams,
+                'INFERENCE_NUM_THREADS': self.threads,
+                'INFERENCE_PRECISION_HINT': 'f32'
+            })
 
     def _infer(self, images: np.ndarray) -> List[np.ndarray]:
         # the compiled model's one request, hence not for several threads
@@ -186,6 +231,27 @@ class OpenVinoEngine(Engine):
             results[name]
             for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
         ]
+
+    def _infer_apart(self,
+                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
+        import openvino
+        if self._queue is None:
+            self._queue = openvino.AsyncInferQueue(
+                self._compile(self.path, streams=self.threads), self.threads)
+        results = [None] * len(parts)
+
+        def keep(request, index: int) -> None:
+            results[index] = [
+                request.get_tensor(name).data.copy()
+                for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
+            ]
+
+        self._queue.set_callback(keep)
+        for index, part in enumerate(parts):
+            self._queue.start_async({model_meta.INPUT_NAME: part}, index,
+                                    share_inputs=True)
+        self._queue.wait_all()
+        return results
 
 
 ENGINES = {cls.package: cls for cls in (OnnxRuntimeEngine, OpenVinoEngine)}

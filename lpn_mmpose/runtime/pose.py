@@ -43,7 +43,7 @@ class PoseRuntime:
             the one that the file's suffix belongs to. Default: None.
         threads (int, optional): Threads of the engine; None for all CPUs.
             Default: None.
-        max_batch (int): Persons that go through the network at once, which
+        max_batch (int): Persons that are cut out and decoded at once, which
             bounds the memory. Default: 16.
 
     Attributes:
@@ -72,7 +72,7 @@ class PoseRuntime:
             raise ValueError(f'max_batch must be positive, got {max_batch!r}')
         self._engine = load_engine(model, 'pose', backend, threads)
         self.meta: PoseMeta = self._engine.meta
-        self.max_batch = self._engine.batch or max_batch
+        self.max_batch = max_batch
 
     def __call__(
         self,

@@ -53,7 +53,38 @@ def test_fixed_batch(pose_file, images, backend, count):
     assert engine.batch == 2
     actual, = engine(images[:count])
     np.testing.assert_allclose(actual, reference, atol=1e-5)
-    assert PoseRuntime(fixed, backend).max_batch == 2
+
+
+@pytest.mark.parametrize('backend', list(ENGINES))
+@pytest.mark.parametrize('batch', ['N', 1, 2])
+@pytest.mark.parametrize('threads', [1, 2, 3])
+def test_images_side_by_side(pose_file, images, backend, batch, threads):
+    reference, = load_engine(pose_file, 'pose', threads=1)(images)
+    path = tiny_models.save_pose(pose_file.with_name('b.onnx'), batch=batch)
+    engine = load_engine(path, 'pose', backend, threads)
+    together, apart = [], []
+    engine._infer, engine._infer_apart = (
+        recorded(engine._infer, together, lambda part: [part]),
+        recorded(engine._infer_apart, apart, list))
+    for count in range(1, 6):
+        actual, = engine(images[:count])
+        np.testing.assert_allclose(actual, reference[:count], atol=1e-5)
+    size = 1 if batch == 'N' else batch
+    sizes = {len(part) for parts in apart for part in parts}
+    assert sizes == (set() if threads == 1 else {size})
+    # a thread that has nothing to do waits for at most as many others
+    assert all(len(parts) % threads in (0, threads - 1) for parts in apart)
+    assert together
+
+
+def recorded(call, calls, parts_of):
+    """Let a method note the batches that it is given."""
+
+    def wrapped(argument):
+        calls.append(parts_of(argument))
+        return call(argument)
+
+    return wrapped
 
 
 def test_find_model(pose_file, tmp_path):

@@ -58,8 +58,8 @@ def test_list_of_images_equals_one_by_one(pose_file, max_batch):
 
 def test_a_batch_is_bounded(pose_file):
     pose = PoseRuntime(pose_file, max_batch=4)
-    sizes, run = [], pose._engine._infer
-    pose._engine._infer = lambda crops: sizes.append(len(crops)) or run(crops)
+    sizes, run = [], pose._engine
+    pose._engine = lambda crops: sizes.append(len(crops)) or run(crops)
     image, _ = tiny_models.scene(BOXES)
     pose([image] * 3, [BOXES] * 3)
     assert sizes == [4, 4, 1]
