@@ -36,8 +36,10 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.utils import get_installed_path, import_modules_from_strings
 from mmpose.registry import MODELS
 
+from .deploy.testing import use_exported
 from .engine import bfloat16_is_fast
 from .errors import InputError, fail
+from .runtime.engines import SUFFIXES
 
 
 def mmpose_tool(name: str) -> ModuleType:
@@ -472,7 +474,10 @@ def test_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     """
     cfg = merge_args(load_config(args.config), args, tool)
     check_data(cfg, 'test')
-    check_checkpoint(args.checkpoint, cfg)
+    if args.checkpoint.endswith(tuple(SUFFIXES)):
+        use_exported(cfg, args.checkpoint)
+    else:
+        check_checkpoint(args.checkpoint, cfg)
     return cfg
 
 

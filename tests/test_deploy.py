@@ -97,12 +97,13 @@ def test_every_network_is_rewritten_exactly(depth, attention, style):
     dict(conv_out_channels=(64, ), conv_kernel_sizes=(3, )),
     dict(deconv_out_channels=None, deconv_kernel_sizes=None),
 ])
-def test_every_head_is_rewritten_exactly(kwargs):
+@pytest.mark.parametrize('style', STYLES)
+def test_every_head_is_rewritten_exactly(kwargs, style):
     images = torch.randn(2, 3, 64, 48).double()
     model = enliven(Pose(50, None, **kwargs).double(), images)
     with torch.no_grad():
         torch.testing.assert_close(
-            InferenceNetwork(model, 'onnxruntime')(images), model(images),
+            InferenceNetwork(model, style)(images), model(images),
             rtol=0, atol=1e-8)
 
 
@@ -110,8 +111,9 @@ def test_every_head_is_rewritten_exactly(kwargs):
                          [(4, 1, 0), (3, 1, 1), (2, 0, 0)])
 @pytest.mark.parametrize('channels, groups', [((8, 4), 4), ((6, 6), 6),
                                               ((6, 4), 2), ((3, 5), 1)])
+@pytest.mark.parametrize('style', ['onnxruntime', 'openvino'])
 def test_phases_of_a_deconvolution(kernel, padding, output_padding, channels,
-                                   groups):
+                                   groups, style):
     from mmcv.cnn import ConvModule
     torch.manual_seed(0)
     deconv = ConvModule(
@@ -127,7 +129,7 @@ def test_phases_of_a_deconvolution(kernel, padding, output_padding, channels,
     with torch.no_grad():
         deconv.train()(x)
         torch.testing.assert_close(
-            PhaseUpsample(deconv.eval(), [])(x), deconv(x))
+            PhaseUpsample(deconv.eval(), [], style)(x), deconv(x))
 
 
 @pytest.mark.parametrize('quarter_offset', [True, False])

@@ -1,4 +1,5 @@
 """The runtime and MMPose give the same keypoints."""
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -6,10 +7,13 @@ import numpy as np
 from mmpose.apis import MMPoseInferencer, inference_topdown
 
 from lpn_mmpose.cli import load_config
+from lpn_mmpose.deploy import export as deploy
 from lpn_mmpose.deploy.export import export
 from lpn_mmpose.model_index import find_model
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
 from lpn_mmpose.runtime.engines import ENGINES
+from lpn_mmpose.runtime.engines import find_model as find_exported
+from lpn_mmpose.runtime.pose import DEFAULT_MODEL
 from lpn_mmpose.runtime.tracking import pairwise_iou
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +44,22 @@ def test_agrees_with_mmpose_inferencer(tmp_path):
         np.testing.assert_allclose(
             scores, [person.keypoint_scores[0] for person in persons],
             atol=0.02)
+
+
+def test_the_shipped_export_is_of_the_shipped_weights():
+    config, weights = find_model('lpn50-lsp')
+    model = deploy.load_model(load_config(config), weights)
+    path = find_exported(DEFAULT_MODEL)
+    meta = PoseRuntime().meta
+    assert meta == replace(
+        deploy.pose_meta(model, flip=False, decode=False, precision='fp16'),
+        version=meta.version)
+    images = deploy.check_images(meta, 2)
+    difference, spread = deploy.check(
+        deploy.run_file(path, meta, images),
+        deploy.reference(model, meta, images), meta)
+    assert difference <= 2e-3 * spread
+    assert path.stat().st_size < 6.2e6
 
 
 def test_boxes_agree_with_mmdet(tmp_path):

@@ -15,7 +15,7 @@ from synthetic import make_all
 
 from lpn_mmpose import cli
 from lpn_mmpose.analysis import complexity, complexity_table
-from lpn_mmpose.model_index import metafiles
+from lpn_mmpose.model_index import find_model, metafiles
 from lpn_mmpose.model_zoo import published_rows
 
 ROOT = Path(__file__).parents[1]
@@ -108,6 +108,35 @@ def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
     assert float(printed[metric]) == pytest.approx(metrics[metric], abs=1e-4)
     assert (tmp_path / 'dump.pkl').stat().st_size > 0
     assert list(tmp_path.rglob('show/*'))
+
+
+def test_exported_model(run, fails, data, tmp_path, capsys):
+    config, weights = find_model('lpn50-lsp')
+    exported = tmp_path / 'lpn50.onnx'
+    run(ROOT / 'tools/deployment/export.py', config, weights, '--flip', '-o',
+        exported)
+    capsys.readouterr()
+    results = []
+    for model in (weights, exported):
+        out = tmp_path / 'metrics.json'
+        run('test.py', config, model, '--out', out, '--work-dir', tmp_path,
+            '--show-dir', tmp_path / f'show-{Path(model).suffix[1:]}',
+            '--cfg-options', *SMALL)
+        results.append(json.loads(out.read_text()))
+    assert results[0]['torso/PCK@0.2'] > 0
+    assert results[1] == pytest.approx(results[0], abs=1e-6)
+    assert list(tmp_path.rglob('show-onnx/*'))
+    capsys.readouterr()
+    line = fails('test.py', COCO, exported)
+    assert f'{exported} finds 14 keypoints' in line
+    assert 'have 17 (nose, ...)' in line
+    assert 'broken.xml cannot be loaded' in fails(
+        'test.py', COCO, touched(tmp_path / 'broken.xml'))
+
+
+def touched(path):
+    path.write_text('<net')
+    return path
 
 
 def test_auto_scale_lr_no_validate(run, tmp_path):

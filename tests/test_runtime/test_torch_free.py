@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import tiny_models
 
+from lpn_mmpose.runtime import PoseRuntime
+
 ROOT = Path(__file__).parents[2]
 #: Imports of these fail in the process, as if they were not installed.
 BLOCKED = ('torch', 'torchvision', 'mmengine', 'mmcv', 'mmpose', 'mmdet',
@@ -89,3 +91,22 @@ def test_command(tmp_path):
     assert len(results) == 4
     np.testing.assert_allclose([r['bbox'][:2] for r in results[:2]],
                                [[48, 48]] * 2)
+
+
+def test_shipped_model(tmp_path):
+    """A standing person: the head above the hips, these above the ankles."""
+    out = python(
+        'from lpn_mmpose.runtime.command import main\n'
+        'sys.exit(main(sys.argv[1:]))\n', ROOT / 'demo/demo.jpg', '--out',
+        tmp_path)
+    assert 'top_head' in out and 'files: 1 done' in out
+    person, = json.loads((tmp_path / 'predictions/demo.json').read_text())
+    y = {
+        name: point[1]
+        for name, point in zip(PoseRuntime().meta.keypoint_names,
+                               person['keypoints'])
+    }
+    for side in ('left', 'right'):
+        assert y['top_head'] < y[f'{side}_hip'] < y[f'{side}_ankle']
+    picture = cv2.imread(str(tmp_path / 'visualizations/demo.jpg'))
+    assert picture.shape == cv2.imread(str(ROOT / 'demo/demo.jpg')).shape

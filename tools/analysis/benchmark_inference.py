@@ -48,7 +48,8 @@ def parse_args():
         default=default.scopes)
     parser.add_argument('--threads', type=int, default=default.threads)
     parser.add_argument(
-        '--repeats', type=int, default=default.repeats, help='runs a row')
+        '--repeats', type=int, default=default.repeats,
+        help='rounds: a run of every row, four of the smallest batch')
     parser.add_argument(
         '--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument(
