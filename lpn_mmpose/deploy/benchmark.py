@@ -310,7 +310,11 @@ def scene(path: Path, persons: int) -> Tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class Request:
-    """What to measure: everything that is in all of these."""
+    """What to measure: everything that is in all of these.
+
+    ``calibration`` is a folder of persons to quantize on; None for those cut
+    out of the photograph.
+    """
     image: Path
     models: Sequence[str] = (OURS, *PEERS)
     engines: Sequence[str] = ENGINES
@@ -321,6 +325,7 @@ class Request:
     threads: int = 2
     repeats: int = 30
     memory: bool = True
+    calibration: Optional[str] = None
 
 
 class Benchmark:
@@ -426,10 +431,12 @@ class Benchmark:
         macs = complexity(model, SIZE[::-1])['macs'] / 1e6
         if 'network' in request.scopes:
             self._plain_rows(OURS, model, macs)
-        crops = self.folder / 'calibration'
-        crops.mkdir(exist_ok=True)
-        for i, crop in enumerate(self._images(16)):
-            cv2.imwrite(str(crops / f'{i}.png'), crop)
+        calibration = request.calibration
+        if calibration is None:
+            calibration = str(self.folder / 'calibration')
+            Path(calibration).mkdir(exist_ok=True)
+            for i, crop in enumerate(self._images(16)):
+                cv2.imwrite(f'{calibration}/{i}.png', crop)
         for precision, flip in product(('fp32', 'fp16', 'int8'),
                                        request.flips):
             files = dict(onnx=None, openvino=None)
@@ -442,7 +449,7 @@ class Benchmark:
                 stem = f'{OURS}-{precision}{"-flip" if flip else ""}'
                 files[format] = self.folder / f'{stem}{suffix}'
                 export(self._config, self._weights, files[format], format,
-                       precision, flip=flip, calibration=str(crops))
+                       precision, flip=flip, calibration=calibration)
                 self.files[engine, precision, flip] = files[format]
             if 'network' in request.scopes:
                 for batch in request.batches:
@@ -550,7 +557,10 @@ class Benchmark:
                     request.threads, row.batch)
         return dict(
             machine=machine(),
-            request=dict(asdict(request), image=request.image.name),
+            request=dict(
+                asdict(request), image=request.image.name,
+                calibration=request.calibration
+                and Path(request.calibration).name),
             limits=limits.best,
             rows=[row_json(row) for row in self.rows])
 

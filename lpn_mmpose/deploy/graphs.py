@@ -12,7 +12,7 @@ from mmdet.structures.bbox import distance2bbox
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 
-from .rewrite import InferenceNetwork
+from .rewrite import InferenceNetwork, keep_batch
 
 
 def channel_statistics(
@@ -50,12 +50,18 @@ class ImageGraph(nn.Module):
         mean, std, swap = channel_statistics(preprocessor)
         network.fold_normalization(std, swap)
         self.network = network
-        mean = mean.flip(0) if swap else mean
-        self.register_buffer('mean', mean.reshape(1, 3, 1, 1))
+        self.register_buffer('mean', mean.flip(0) if swap else mean)
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Turn uint8 (N, h, w, 3) into float (N, 3, h, w) of mean 0."""
-        return images.permute(0, 3, 1, 2).float() - self.mean
+        """Turn uint8 (N, h, w, 3) into float (N, 3, h, w) of mean 0.
+
+        Row by row: ONNX Runtime takes 18 times as long for a difference whose
+        innermost dimension is of three channels.
+        """
+        _, height, width, channels = map(int, images.shape)
+        rows = keep_batch(images, height, width * channels).float()
+        rows = rows - self.mean.repeat(width)
+        return keep_batch(rows, height, width, channels).permute(0, 3, 1, 2)
 
     def forward(self, images: Tensor):
         """Return what the network's head does."""

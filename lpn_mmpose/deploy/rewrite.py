@@ -15,20 +15,21 @@ from mmcv.cnn.bricks import ContextBlock
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
 
-from ..models.lpn import BiasFreeSELayer, LightweightBottleneck
+from ..models.lpn import LPN, BiasFreeSELayer, LightweightBottleneck
 from ..models.lpn_head import LPNHead
 
 #: How attention pools, how its vector is added, and how phases become one map,
-#: by what runs the graph. ``matmul``: a product of matrices, and another for
-#: the layer behind it. ``sum``: a weighted sum, which keeps OpenVINO's
+#: by what runs the graph. ``matmul``: two products of matrices, channels by
+#: pixels. ``rows``: one, pixels by channels, which is how ONNX Runtime's int8
+#: kernels lay maps out. ``sum``: a weighted sum, which keeps OpenVINO's
 #: blocked layout. ``map``: the vector enlarged to a map, since ONNX Runtime's
 #: blocked float32 layout has the sum of two maps but not of a map and a
 #: vector. ``vector``: the vector as it is. ``stack``: columns, then rows, are
-#: laid side by side, four times as fast as ONNX Runtime's float32 pixel
-#: shuffle, ``shuffle``.
+#: laid side by side, and ``stack-rows`` does so pixels by channels; both take
+#: a quarter of ONNX Runtime's pixel shuffle. ``shuffle``: a pixel shuffle.
 STYLES = {
     'onnxruntime': ('matmul', 'map', 'stack'),
-    'onnxruntime-int8': ('matmul', 'vector', 'shuffle'),
+    'onnxruntime-int8': ('rows', 'vector', 'stack-rows'),
     'openvino': ('sum', 'vector', 'shuffle'),
 }
 
@@ -92,11 +93,100 @@ class _KeepBatch(torch.autograd.Function):
         return g.op('Reshape', x, shape)
 
 
-def _keep_batch(x: Tensor, *shape: int) -> Tensor:
-    """Reshape (N, ...) to (N, *shape)."""
+def keep_batch(x: Tensor, *shape: int) -> Tensor:
+    r"""Reshape (N, ...) to (N, \*shape), and keep the name of N in ONNX.
+
+    Args:
+        x (Tensor): Of any number of dimensions.
+        shape (int): The other dimensions of the result.
+    """
     if torch.onnx.is_in_onnx_export():
         return _KeepBatch.apply(x, shape)
     return x.reshape(-1, *shape)
+
+
+class _Shuffle(torch.autograd.Function):
+    """Pixel shuffle of whole phases, one behind the other.
+
+    PyTorch's takes the phases of a channel together, which OpenVINO shuffles
+    in another layout than that of its convolutions.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        x = x.reshape(batch, 2, 2, channels // 4, height, width)
+        return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4,
+                                                   2 * height, 2 * width)
+
+    @staticmethod
+    def symbolic(g, x):
+        return g.op('DepthToSpace', x, blocksize_i=2, mode_s='DCR')
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    """Lay phases (N, 4 C, H, W) out as (N, C, 2 H, 2 W)."""
+    if torch.onnx.is_in_onnx_export():
+        return _Shuffle.apply(x)
+    return _Shuffle.forward(None, x)
+
+
+class InferenceAttention(nn.Module):
+    """The vector of a block's attention, ahead of the last convolution.
+
+    See :class:`InferenceBottleneck`.
+
+    Args:
+        attention (nn.Module): ``ContextBlock`` or ``BiasFreeSELayer``.
+        conv3 (nn.Conv2d): The block's last convolution.
+        pooling (str): One of those in :data:`STYLES`.
+    """
+
+    def __init__(self, attention: nn.Module, conv3: nn.Conv2d,
+                 pooling: str) -> None:
+        super().__init__()
+        self.pooling = 'mean'
+        if isinstance(attention, ContextBlock):
+            self.pooling = pooling
+            # softmax does not see the constant that the biases add
+            self.mask = _conv2d(_behind(attention.conv_mask, conv3).weight)
+            layers = list(attention.channel_add_conv)
+        else:
+            layers = [
+                _conv2d(layer.weight[..., None, None]) if isinstance(
+                    layer, nn.Linear) else layer for layer in attention.fc
+            ]
+        layers[0] = _behind(layers[0], conv3)
+        if self.pooling in ('matmul', 'rows'):
+            # the last one stays: ONNX Runtime enlarges behind a convolution
+            # in its blocked layout
+            layers[:-1] = map(_linear, layers[:-1])
+        self.fc = nn.Sequential(*layers)
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The convolution that the vector's channels come from."""
+        return [m for m in self.fc if isinstance(m, nn.Conv2d)][-1]
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', 1, 1)."""
+        if self.pooling == 'mean':
+            return self.fc(F.adaptive_avg_pool2d(y, 1))
+        _, channels, height, width = map(int, y.shape)
+        if self.pooling == 'matmul':
+            flat = keep_batch(y, channels, height * width)
+            weights = F.softmax(self.mask.weight.flatten(1) @ flat, dim=-1)
+            flat = flat.transpose(1, 2)
+        else:
+            weights = F.softmax(
+                keep_batch(self.mask(y), 1, height * width), dim=-1)
+            if self.pooling == 'sum':
+                weights = keep_batch(weights, 1, height, width)
+                return self.fc((y * weights).sum((2, 3), keepdim=True))
+            flat = keep_batch(
+                y.permute(0, 2, 3, 1), height * width, channels)
+        hidden = self.fc[:-1](keep_batch(weights @ flat, channels))
+        return self.fc[-1](keep_batch(hidden, int(hidden.shape[1]), 1, 1))
 
 
 class InferenceBottleneck(nn.Module):
@@ -116,31 +206,15 @@ class InferenceBottleneck(nn.Module):
 
     def __init__(self, block: LightweightBottleneck, style: str) -> None:
         super().__init__()
-        self.pooling, self.addition, _ = STYLES[style]
+        pooling, self.addition, _ = STYLES[style]
         self.conv1, self.conv2 = block.conv1, block.conv2
         self.conv3 = block.conv3.conv
         self.downsample = block.downsample
-        attention = block.attention
-        self.kind = None
-        if isinstance(attention, ContextBlock):
-            self.kind = 'GC'
-            # softmax does not see the constant that the biases add
-            mask = _behind(attention.conv_mask, self.conv3)
-            self.mask = _conv2d(mask.weight)
-            layers = list(attention.channel_add_conv)
-        elif isinstance(attention, BiasFreeSELayer):
-            self.kind = 'SE'
-            layers = [
-                _conv2d(layer.weight[..., None, None]) if isinstance(
-                    layer, nn.Linear) else layer for layer in attention.fc
-            ]
-        if self.kind is not None:
-            layers[0] = _behind(layers[0], self.conv3)
-            if self.kind == 'GC' and self.pooling == 'matmul':
-                # the last one stays: ONNX Runtime enlarges behind a
-                # convolution in its blocked layout
-                layers[:-1] = map(_linear, layers[:-1])
-            self.fc = nn.Sequential(*layers)
+        self.attention = None
+        if not isinstance(block.attention, nn.Identity):
+            self.attention = InferenceAttention(block.attention, self.conv3,
+                                                pooling)
+        self.scales = isinstance(block.attention, BiasFreeSELayer)
 
     @staticmethod
     def supports(block: LightweightBottleneck) -> bool:
@@ -149,21 +223,6 @@ class InferenceBottleneck(nn.Module):
                                 _NormBase) and block.conv3.conv.bias is not None
         return folded and isinstance(
             block.attention, (ContextBlock, BiasFreeSELayer, nn.Identity))
-
-    def _context(self, y: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the attention's vector (N, C', 1, 1)."""
-        _, channels, height, width = map(int, y.shape)
-        if self.pooling == 'sum':
-            weights = F.softmax(
-                _keep_batch(self.mask(y), 1, height * width), dim=-1)
-            weights = _keep_batch(weights, 1, height, width)
-            return self.fc((y * weights).sum((2, 3), keepdim=True))
-        flat = _keep_batch(y, channels, height * width)
-        weights = F.softmax(self.mask.weight.flatten(1) @ flat, dim=-1)
-        context = _keep_batch(weights @ flat.transpose(1, 2), channels)
-        hidden = self.fc[:-1](context)
-        return self.fc[-1](
-            _keep_batch(hidden, int(hidden.shape[1]), 1, 1))
 
     def _enlarged(self, vector: Tensor, like: Tensor) -> Tensor:
         """Bring (N, C, 1, 1) to the form in which it is added."""
@@ -177,12 +236,59 @@ class InferenceBottleneck(nn.Module):
         y = self.conv2(self.conv1(x))
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.conv3(y)
-        if self.kind == 'GC':
-            shortcut = shortcut + self._enlarged(self._context(y), y)
-        elif self.kind == 'SE':
-            scale = self.fc(F.adaptive_avg_pool2d(y, 1))
-            out = out * self._enlarged(scale, y)
+        if self.attention is not None:
+            vector = self._enlarged(self.attention(y), y)
+            if self.scales:
+                out = out * vector
+            else:
+                shortcut = shortcut + vector
         return F.relu(out + shortcut)
+
+
+def reorder_outputs(stage: nn.Sequential, order: Tensor) -> bool:
+    """Let a stage give its channels in another order, at no cost.
+
+    Args:
+        stage (nn.Sequential): Blocks; changed in place.
+        order (Tensor): Which channel comes where.
+
+    Returns:
+        bool: Whether that was possible: the first block must have a
+        convolution in its shortcut, and all must be rewritten.
+    """
+    if (not all(isinstance(b, InferenceBottleneck) for b in stage)
+            or stage[0].downsample is None):
+        return False
+    for i, block in enumerate(stage):
+        layers = [block.conv3]
+        if block.attention is not None:
+            layers.append(block.attention.last)
+        if i == 0:
+            layers.append(block.downsample.conv)
+        else:
+            conv1 = block.conv1.conv
+            conv1.weight.data = conv1.weight.data[:, order]
+        for layer in layers:
+            layer.weight.data = layer.weight.data[order]
+            if layer.bias is not None:
+                layer.bias.data = layer.bias.data[order]
+    return True
+
+
+class Reorder(nn.Module):
+    """Gives a map's channels in another order.
+
+    Args:
+        order (Tensor): Which channel comes where.
+    """
+
+    def __init__(self, order: Tensor) -> None:
+        super().__init__()
+        self.register_buffer('order', order)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to the same shape."""
+        return x[:, self.order]
 
 
 def _phase_kernels(weight: Tensor, padding: int) -> Tensor:
@@ -218,11 +324,18 @@ class PhaseUpsample(nn.Module):
     deconvolution. Pointwise layers behind it commute with the pixel shuffle,
     so that only their result, few channels, is shuffled.
 
+    The channels of a group are taken apart, and summed. For that, the first
+    of all groups come first, then the second of all, as in :attr:`order`.
+
     Args:
         deconv (ConvModule): ConvTranspose2d of kernel 2, 3 or 4, stride 2,
             batch norm or none, and ReLU.
         tail (Sequence[nn.Module]): Layers that look at single pixels.
         style (str): One of :data:`STYLES`.
+
+    Attributes:
+        order (Tensor, optional): Order in which it takes the channels of its
+            input; None for the deconvolution's own.
     """
 
     def __init__(self, deconv: ConvModule, tail: Sequence[nn.Module],
@@ -244,44 +357,55 @@ class PhaseUpsample(nn.Module):
             weight = weight * factor.reshape(groups, 1, -1, 1, 1)
         # (2, 2, g, Cout / g, Cin / g, 3, 3)
         kernels = _phase_kernels(weight.transpose(1, 2), conv.padding[0])
-        self.strides = 1
-        if groups == out_channels:
-            self.strides = conv.in_channels // groups
+        self.parts, self.order = 1, None
+        if groups == out_channels and conv.in_channels > groups:
+            self.parts = conv.in_channels // groups
+            order = torch.arange(conv.in_channels).reshape(groups, -1)
+            self.order = order.t().flatten()
         self.phases = nn.ModuleList()
         for phase in kernels.reshape(4, out_channels, -1, 3, 3):
-            step = phase.shape[1] // self.strides
+            step = phase.shape[1] // self.parts
             self.phases.append(
                 nn.ModuleList(
                     _conv2d(
                         phase[:, i * step:(i + 1) * step],
                         bias if i == 0 else None,
                         padding=1,
-                        groups=groups) for i in range(self.strides)))
+                        groups=groups) for i in range(self.parts)))
         self.tail = nn.Sequential(*tail)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, Cin, H, W) to (N, Cout, 2 H, 2 W)."""
         inputs = [x]
-        if self.strides > 1:
-            inputs = [x[:, i::self.strides] for i in range(self.strides)]
+        if self.parts > 1:
+            step = int(x.shape[1]) // self.parts
+            inputs = [
+                x[:, i * step:(i + 1) * step] for i in range(self.parts)
+            ]
         phases = []
         for convs in self.phases:
             y = convs[0](inputs[0])
             for conv, part in zip(convs[1:], inputs[1:]):
                 y = conv(part) + y
             phases.append(self.tail(F.relu(y)))
+        if self.joining == 'shuffle':
+            return _shuffle(torch.cat(phases, 1))
         _, channels, height, width = map(int, phases[0].shape)
         if self.joining == 'stack':
             rows = [
-                _keep_batch(
+                keep_batch(
                     torch.stack(pair, -1), channels, height, 2 * width)
                 for pair in (phases[:2], phases[2:])
             ]
-            return _keep_batch(
+            return keep_batch(
                 torch.cat(rows, -1), channels, 2 * height, 2 * width)
-        y = _keep_batch(
-            torch.stack(phases, 2), 4 * channels, height, width)
-        return F.pixel_shuffle(y, 2)
+        phases = [phase.permute(0, 2, 3, 1) for phase in phases]
+        rows = [
+            keep_batch(torch.cat(pair, -1), height, 2 * width * channels)
+            for pair in (phases[:2], phases[2:])
+        ]
+        y = keep_batch(torch.cat(rows, -1), 2 * height, 2 * width, channels)
+        return y.permute(0, 3, 1, 2)
 
 
 def _rewrite_head(head: LPNHead, style: str) -> nn.Sequential:
@@ -339,7 +463,21 @@ class InferenceNetwork(nn.Module):
                 if isinstance(child, LightweightBottleneck
                               ) and InferenceBottleneck.supports(child):
                     setattr(module, name, InferenceBottleneck(child, style))
+        if self.on_last:
+            self._reorder()
         self.eval()
+
+    def _reorder(self) -> None:
+        """Give the head's first step the order of channels that it takes."""
+        order = getattr(self.head[0], 'order', None)
+        if order is None:
+            return
+        if isinstance(self.backbone, LPN) and isinstance(
+                self.neck, nn.Identity):
+            last = self.backbone.layers[max(self.backbone.out_indices)]
+            if reorder_outputs(getattr(self.backbone, last), order):
+                return
+        self.head.insert(0, Reorder(order))
 
     def forward(self, x: Tensor):
         """Map normalised images (N, 3, h, w) to what the head returns."""

@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+import numpy as np
+
 import lpn_mmpose  # noqa: F401, puts the mends in place
 from lpn_mmpose import cli
 from lpn_mmpose.deploy.benchmark import (
@@ -53,16 +55,24 @@ def parse_args():
     parser.add_argument(
         '--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument(
+        '--calib',
+        help='folder of persons to calibrate int8 on; those of --image if not '
+        'given')
+    parser.add_argument(
         '--out-dir', default='outputs/benchmark_inference', help='folder')
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
+    for name in ('batches', 'threads', 'repeats'):
+        if np.min(getattr(args, name)) < 1:
+            cli.fail(cli.InputError(
+                f'--{name} must be positive, got {getattr(args, name)}'))
     flips = dict(both=(False, True), no=(False, ), yes=(True, ))[args.flip]
     request = Request(args.image, args.models, args.engines, args.precisions,
-                      args.batches, flips, args.scopes, args.threads,
-                      args.repeats, not args.no_memory)
+                      sorted(set(args.batches)), flips, args.scopes, args.threads,
+                      args.repeats, not args.no_memory, args.calib)
     out = Path(args.out_dir)
     try:
         benchmark = Benchmark(request, out / 'models')
