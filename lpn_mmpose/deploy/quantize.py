@@ -30,9 +30,9 @@ from ..runtime.engines import cpu_count, onnxruntime_session
 #: Operators that ONNX Runtime quantizes.
 OPERATORS = ['Add', 'Concat', 'Conv', 'DepthToSpace', 'MaxPool', 'Relu']
 #: Root mean square error of the heatmaps, as a share of their deviation, that
-#: is left alone. The shipped model loses 0.1 points of PCK@0.2 with 0.085, 1.4
-#: with 0.19.
-MAX_ERROR = 0.1
+#: is left alone. With clipped calibration images, the shipped model loses 0.6
+#: points of PCK@0.2 at 0.08 and 1.4 at 0.19.
+MAX_ERROR = 0.12
 #: Beyond it a part stays in float if that removes this share of the squared
 #: error...
 MIN_GAIN = 0.2
