@@ -108,6 +108,8 @@ def test_times_are_for_one_person():
 
 @pytest.mark.parametrize('options, message', [
     (['--image', 'none.jpg'], 'none.jpg'),
+    (['--repeats', '0'], '--repeats must be positive'),
+    (['--batches', '1', '0'], '--batches must be positive'),
     (['--models', OURS, '--engines', 'PyTorch', '--precisions', 'int8'],
      'no row'),
 ])

@@ -18,8 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lpn_mmpose import topdown
 from lpn_mmpose.deploy import export as deploy
+from lpn_mmpose.deploy import quantize
 from lpn_mmpose.deploy.graphs import SoftArgmax
-from lpn_mmpose.deploy.quantize import network_parts
+from lpn_mmpose.deploy.quantize import Part, network_parts
 from lpn_mmpose.deploy.rewrite import STYLES, InferenceNetwork, PhaseUpsample
 from lpn_mmpose.errors import InputError
 from lpn_mmpose.model_meta import (
@@ -338,6 +339,29 @@ def test_parts_hold_every_convolution_once(tmp_path):
     assert len(named) == len(set(named))
     convs = {n.name for n in graph.graph.node if n.op_type == 'Conv'}
     assert len(convs) > 90 and convs <= set(named)
+
+
+@pytest.mark.parametrize('total, kept', [
+    (0.1, set()),
+    (0.16, {'layer1'}),
+    (0.3, {'layer1', 'stem'}),
+    (0.9, {'layer1', 'stem'}),
+])
+def test_parts_stay_in_float_until_the_error_is_small(total, kept,
+                                                      monkeypatch):
+    # shares of the squared error; the largest part is too expensive
+    shares = dict(stem=.3, layer1=.5, layer2=.1, layer4=.1)
+    parts = {name: Part([name], 10) for name in shares}
+    parts['layer4'].weights = 1000
+    expected = np.array([-1., 1.])
+
+    def outputs(in_float, crops):
+        left = 1 - sum(shares[name] for name in in_float)
+        return expected + total * left**.5
+
+    monkeypatch.setattr(quantize, '_outputs', outputs)
+    assert quantize.MAX_ERROR == 0.12
+    assert quantize.sensitive_parts(list, parts, expected, None) == kept
 
 
 def test_calibration_on_a_folder(lspet):
