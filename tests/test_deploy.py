@@ -360,7 +360,7 @@ def test_parts_stay_in_float_until_the_error_is_small(total, kept,
         return expected + total * left**.5
 
     monkeypatch.setattr(quantize, '_outputs', outputs)
-    assert quantize.MAX_ERROR == 0.12
+    monkeypatch.setattr(quantize, 'MAX_ERROR', 0.12)
     assert quantize.sensitive_parts(list, parts, expected, None) == kept
 
 

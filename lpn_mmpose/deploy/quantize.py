@@ -38,6 +38,9 @@ MAX_ERROR = 0.12
 MIN_GAIN = 0.2
 #: ... and it has at most this share of the convolutions' weights.
 MAX_COST = 0.15
+#: Names of the operators that pool a block's map for its attention: LPN's own,
+#: RTMPose has layers called attention too.
+POOLING = r'/layer\d+\.\d+/attention/(?!fc/)'
 #: Images that parts are compared on.
 SENSITIVITY_IMAGES = 32
 
@@ -317,7 +320,7 @@ def quantize_onnx(model, crops: np.ndarray, search: bool = True):
 def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
     """Quantize by NNCF; sensitive parts are those of :func:`quantize_onnx`.
 
-    Attention's pooling stays in float: it is no faster in int8.
+    The pooling of LPN's attention stays in float: it is no faster in int8.
 
     Args:
         path (Path): The model as ONNX in float32.
@@ -351,7 +354,7 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
         ignored_scope=nncf.IgnoredScope(
             names=[
                 name for name, origin in there.items()
-                if origin in kept or re.search('/attention/(?!fc/)', name)
+                if origin in kept or re.search(POOLING, name)
             ]),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             overflow_fix=nncf.OverflowFix.ENABLE))

@@ -71,8 +71,9 @@ def main():
                 f'--{name} must be positive, got {getattr(args, name)}'))
     flips = dict(both=(False, True), no=(False, ), yes=(True, ))[args.flip]
     request = Request(args.image, args.models, args.engines, args.precisions,
-                      sorted(set(args.batches)), flips, args.scopes, args.threads,
-                      args.repeats, not args.no_memory, args.calib)
+                      sorted(set(args.batches)), flips, args.scopes,
+                      args.threads, args.repeats, not args.no_memory,
+                      args.calib)
     out = Path(args.out_dir)
     try:
         benchmark = Benchmark(request, out / 'models')
