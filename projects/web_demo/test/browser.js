@@ -1,0 +1,64 @@
+/** The built page in a headless Chromium. */
+import { readFile } from 'node:fs/promises';
+import { chromium } from 'playwright-core';
+import { serve } from '../serve.js';
+
+const CHROMIUM = process.env.CHROMIUM || '/usr/bin/chromium';
+const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run',
+  '--disable-background-networking', '--disable-component-update',
+  '--disable-sync'];
+
+/**
+ * Serve dist/ and open it.
+ *
+ * @returns {Promise<{page: Page, errors: string[], close: function}>}
+ *   `errors`: what the page has thrown or logged as an error
+ */
+export async function open({ flags = [], headers, viewport } = {}) {
+  const server = await serve(0, headers);
+  const browser = await chromium.launch({
+    executablePath: CHROMIUM, args: [...FLAGS, ...flags], timeout: 120_000 });
+  const page = await browser.newPage({ viewport });
+  page.setDefaultTimeout(120_000);
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  page.on('console', (message) => {
+    const missing = message.location().url.endsWith('detector.onnx');
+    if (message.type() === 'error' && !missing) errors.push(message.text());
+  });
+  await page.goto(`http://localhost:${server.address().port}/`);
+  await page.waitForSelector('body[data-ready]');
+  const close = async () => {
+    await browser.close();
+    server.close();
+  };
+  return { page, errors, close };
+}
+
+/** Wait until the page says something. */
+export async function says(page, pattern) {
+  await page.getByRole('status').filter({ hasText: pattern }).waitFor();
+}
+
+/** Return the JSON that the page saves. */
+export async function saved(page) {
+  const [download] = await Promise.all([page.waitForEvent('download'),
+    page.getByRole('button', { name: 'Save JSON' }).click()]);
+  return {
+    name: download.suggestedFilename(),
+    persons: JSON.parse(await readFile(await download.path(), 'utf8')),
+  };
+}
+
+/** Give the page a picture; return the persons that it saves. */
+export async function persons(page, file) {
+  await page.getByLabel('Open file').setInputFiles(file);
+  await says(page, /, \d+ × \d+$/);
+  return (await saved(page)).persons;
+}
+
+/** Return the distances of the persons' keypoints, in pixels. */
+export function distances(actual, expected) {
+  return actual.flatMap(({ keypoints }, i) => keypoints.map(([x, y], k) =>
+    Math.hypot(x - expected[i].keypoints[k][0], y - expected[i].keypoints[k][1])));
+}
