@@ -156,7 +156,9 @@ async function showPicture(file) {
   say(`Reading ${file.name} …`);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' });
+    // the pixels as they are in the file, which is what the models are made for
+    bitmap = await createImageBitmap(file,
+      { imageOrientation: 'from-image', colorSpaceConversion: 'none' });
   } catch {
     throw new Error(`${file.name} is no picture or video that this browser can read`);
   }

@@ -11,7 +11,7 @@ const f32 = Math.fround;
 const NEGLIGIBLE = 25; // weights below exp(-NEGLIGIBLE) of the largest are zero
 
 /** Round half to even, as NumPy and OpenCV do. */
-function rint(value) {
+export function rint(value) {
   const rounded = Math.round(value);
   return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
