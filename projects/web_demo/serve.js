@@ -47,6 +47,13 @@ export function serve(port = 0, headers = ISOLATION, folder = DIST) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const server = await serve(Number(process.argv[2] ?? 8000));
-  console.log(`http://localhost:${server.address().port}/  (Ctrl-C ends)`);
+  const port = Number(process.argv[2] ?? 8000);
+  try {
+    await serve(port);
+    console.log(`http://localhost:${port}/  (Ctrl-C ends)`);
+  } catch (error) {
+    console.error(`port ${port} cannot be used (${error.code}): give another, ` +
+      'node serve.js PORT or make web PORT=');
+    process.exitCode = 1;
+  }
 }

@@ -28,12 +28,15 @@ let count = 0;
 function call(method, ...args) {
   return new Promise((resolve, reject) => {
     waiting.set(++count, { resolve, reject });
-    worker.postMessage({ id: count, method, args });
+    const pixels = args.filter((value) => value instanceof ImageData);
+    worker.postMessage({ id: count, method, args },
+      pixels.map(({ data }) => data.buffer));
   });
 }
 
 /** Start the engine, and give it the models that there are. */
 async function startEngine() {
+  say('Starting the engine …');
   worker?.terminate();
   waiting.forEach(({ reject }) => reject(new Error('the engine was changed')));
   waiting = new Map();
@@ -257,17 +260,18 @@ async function showCamera() {
   await showVideo(mine, 'camera');
 }
 
+const link = document.createElement('a');
+
 /** Download the persons as `lpn-pose` and MMPose write them. */
 function save() {
   const instances = persons.map(({ keypoints, scores, box, boxScore }) => ({
     keypoints, keypoint_scores: scores, bbox: [box], bbox_score: boxScore,
   }));
-  const link = document.createElement('a');
+  if (link.href) URL.revokeObjectURL(link.href);
   link.href = URL.createObjectURL(new Blob(
     [`${JSON.stringify(instances)}\n`], { type: 'application/json' }));
   link.download = `${sourceName.replace(/\.[^.]*$/, '')}.json`;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
 /* ---- what the user does ---- */
@@ -297,10 +301,10 @@ const onFiles = guard(async ([file]) => {
   }
   await showFile(file);
 });
-$('file').onchange = async ({ target }) => {
-  await onFiles(target.files);
+$('file').onchange = ({ target }) => {
+  onFiles([...target.files]);
+  target.value = ''; // the same file can be chosen again
 };
-$('file').onclick = ({ target }) => { target.value = ''; };
 $('camera').onclick = guard(showCamera);
 $('example').onclick = guard(async () => {
   const response = await fetch('example.jpg');

@@ -23,10 +23,12 @@ let age = 0;
 
 /** Load ONNX Runtime for 'auto', 'webgpu' or 'wasm'. */
 async function start(engine) {
-  const adapter = engine !== 'wasm' && await navigator.gpu?.requestAdapter();
+  let adapter = engine !== 'wasm' && await navigator.gpu?.requestAdapter();
   if (engine === 'webgpu' && !adapter) {
     throw new Error('this browser offers no WebGPU here; choose another engine');
   }
+  // a GPU in software takes a minute to be found slower
+  if (engine === 'auto' && adapter?.info?.isFallbackAdapter) adapter = null;
   ort = await import(adapter ? './ort/ort.webgpu.min.mjs'
     : './ort/ort.wasm.min.mjs');
   providers = !adapter ? ['wasm']

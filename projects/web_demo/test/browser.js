@@ -1,5 +1,7 @@
 /** The built page in a headless Chromium. */
+import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
+import { test } from 'node:test';
 import { chromium } from 'playwright-core';
 import { serve } from '../serve.js';
 
@@ -52,6 +54,7 @@ export async function saved(page) {
 
 /** Give the page a picture; return the persons that it saves. */
 export async function persons(page, file) {
+  await page.locator('#status').evaluate((status) => { status.textContent = ''; });
   await page.getByLabel('Open file').setInputFiles(file);
   await says(page, /, \d+ × \d+$/);
   return (await saved(page)).persons;
@@ -61,4 +64,25 @@ export async function persons(page, file) {
 export function distances(actual, expected) {
   return actual.flatMap(({ keypoints }, i) => keypoints.map(([x, y], k) =>
     Math.hypot(x - expected[i].keypoints[k][0], y - expected[i].keypoints[k][1])));
+}
+
+/** Assert that at least 99 % of the joints are where the package finds them. */
+export function same(actual, expected) {
+  assert.equal(actual.length, expected.length);
+  const all = distances(actual, expected);
+  const near = all.filter((distance) => distance <= 0.5);
+  assert.ok(near.length >= 0.99 * all.length, `distances ${all}`);
+}
+
+/** Run a test on a page of its own; it must not log an error. */
+export function pageTest(name, options, run) {
+  test(name, { timeout: 600_000 }, async () => {
+    const { page, errors, close } = await open(options);
+    try {
+      await run(page);
+      assert.deepEqual(errors, []);
+    } finally {
+      await close();
+    }
+  });
 }

@@ -12,7 +12,7 @@ export function reference(...args) {
     throw new Error(`${python} ${SCRIPT} failed; PYTHON must name one that has ` +
       `lpn_mmpose: ${error ?? stderr}`);
   }
-  return JSON.parse(stdout);
+  return stdout && JSON.parse(stdout);
 }
 
 /** Return the array that reference.py has packed, as bytes or floats. */

@@ -2,21 +2,29 @@
 
 ``reference.py topdown``: heatmaps, boxes and an image, and what the package's
 top-down arithmetic and OpenCV make of them.
-``reference.py poses [--det YOLOX] IMAGE...``: the persons in photographs.
+``reference.py poses [--model MODEL] [--det YOLOX] IMAGE...``: the persons in
+photographs.
+``reference.py files DIR``: write ``pose.onnx``, a network of three keypoints
+that differs from the shipped one in all that its metadata say; ``yolox.onnx``,
+which finds two persons where it gets a picture higher than wide;
+``video.webm`` and ``camera.y4m``, which show ``frame.png``.
 """
 import argparse
 import base64
 import json
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from lpn_mmpose.runtime import PoseRuntime
 from lpn_mmpose.runtime.detector import nms
+from lpn_mmpose.runtime.engines import model_meta
 from lpn_mmpose.runtime.pose import topdown, whole_image
 
 SCORE_THR = IOU_THR = 0.3
+DEMO = Path(__file__).resolve().parents[3] / 'demo/demo.jpg'
 
 
 def packed(array: np.ndarray) -> dict:
@@ -124,9 +132,9 @@ def decode_yolox(output: np.ndarray, image: np.ndarray, size: int = 416):
     return boxes[inside], scores[kept][inside]
 
 
-def poses(images, detector) -> dict:
+def poses(images, model, detector) -> dict:
     """Return each photograph's persons, as ``lpn-pose`` writes them."""
-    pose = PoseRuntime()
+    pose = PoseRuntime(model) if model else PoseRuntime()
     if detector:
         import onnxruntime
         session = onnxruntime.InferenceSession(detector)
@@ -150,12 +158,91 @@ def poses(images, detector) -> dict:
     return results
 
 
-if __name__ == '__main__':
+def write_onnx(path, nodes, inputs, outputs, constants, meta=None) -> None:
+    """Write an ONNX file; inputs and outputs are (name, type, shape)."""
+    import onnx
+    from onnx import helper
+    graph = helper.make_graph(
+        [helper.make_node(*args, **attributes) for *args, attributes in nodes],
+        'test', [helper.make_tensor_value_info(*inputs)],
+        [helper.make_tensor_value_info(*outputs)],
+        [onnx.numpy_helper.from_array(v, name) for name, v in constants])
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    if meta:
+        helper.set_model_props(model, {model_meta.KEY: meta.to_json()})
+    onnx.save(model, path)
+
+
+def write_files(folder: Path) -> None:
+    """Write models and a video, see above."""
+    from onnx import TensorProto
+    meta = model_meta.PoseMeta(
+        input_size=(96, 64), mean=(), std=(), dataset='none', version='0',
+        channel_order='rgb', heatmap_size=(24, 16), codec='MSRAHeatmap',
+        bbox_padding=1., keypoint_names=('red', 'not_green', 'red_blue'),
+        skeleton=((0, 1), ), keypoint_colors=((255, 0, 0), (0, 255, 0),
+                                              (0, 0, 255)),
+        skeleton_colors=((255, 0, 255), ))
+    # the means of 4x4 pixels: red, not green, more red than blue
+    weight = np.array([[1, 0, 0], [0, -1, 0], [1, 0, -1]], np.float32) / 16
+    weight = np.tile(weight[..., None, None], (4, 4))
+    write_onnx(
+        folder / 'pose.onnx',
+        [('Cast', ['image'], ['float'], dict(to=TensorProto.FLOAT)),
+         ('Transpose', ['float'], ['planes'], dict(perm=[0, 3, 1, 2])),
+         ('Conv', ['planes', 'weight', 'bias'], ['heatmaps'],
+          dict(strides=[4, 4]))],
+        ('image', TensorProto.UINT8, [2, 64, 96, 3]),
+        ('heatmaps', TensorProto.FLOAT, [2, 3, 16, 24]),
+        [('weight', weight), ('bias', np.array([0, 255, 128], np.float32))],
+        meta)
+    output = np.zeros((1, 3549, 85), np.float32)
+    output[..., 2:4] = 2.5  # 97 px at stride 8
+    # a person, the same again, another, and one that scores too little
+    output[0, [52 * 20 + 10, 52 * 20 + 11, 52 * 30 + 20, 52 * 40 + 5], 4] = (
+        0.9, 0.8, 0.7, 0.3)
+    output[..., 5] = 0.9
+    # all is multiplied by the right column's mean / 114: padding, or not
+    write_onnx(
+        folder / 'yolox.onnx',
+        [('Gather', ['images', 'last'], ['column'], dict(axis=3)),
+         ('ReduceMean', ['column'], ['mean'], dict(keepdims=0)),
+         ('Div', ['mean', 'padding'], ['factor'], {}),
+         ('Mul', ['boxes', 'factor'], ['output'], {})],
+        ('images', TensorProto.FLOAT, [1, 3, 416, 416]),
+        ('output', TensorProto.FLOAT, [1, 3549, 85]),
+        [('last', np.array([415])), ('padding', np.float32(114)),
+         ('boxes', output)])
+    image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
+    cv2.imwrite(str(folder / 'frame.png'), image)
+    writer = cv2.VideoWriter(
+        str(folder / 'video.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10,
+        image.shape[1::-1])
+    for _ in range(30):
+        writer.write(image)
+    writer.release()
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes()
+    header = 'YUV4MPEG2 W236 H334 F10:1 Ip A1:1 C420jpeg\n'
+    (folder / 'camera.y4m').write_bytes(header.encode() + 10 *
+                                        (b'FRAME\n' + planes))
+
+
+def main() -> None:
+    """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('what', choices=('topdown', 'poses'))
-    parser.add_argument('images', nargs='*')
+    parser.add_argument('what', choices=('topdown', 'poses', 'files'))
+    parser.add_argument('paths', nargs='*')
+    parser.add_argument('--model')
     parser.add_argument('--det')
     args = parser.parse_args()
-    json.dump(
-        topdown_cases() if args.what == 'topdown' else poses(
-            args.images, args.det), sys.stdout)
+    if args.what == 'files':
+        write_files(Path(args.paths[0]))
+    elif args.what == 'poses':
+        json.dump(poses(args.paths, args.model, args.det), sys.stdout)
+    else:
+        json.dump(topdown_cases(), sys.stdout)
+
+
+if __name__ == '__main__':
+    main()
