@@ -17,9 +17,13 @@ const FLAGS = ['--no-sandbox', '--disable-quic', '--no-first-run',
  *   `errors`: what the page has thrown or logged as an error
  */
 export async function open({ flags = [], headers, viewport } = {}) {
-  const server = await serve(0, headers);
   const browser = await chromium.launch({
     executablePath: CHROMIUM, args: [...FLAGS, ...flags], timeout: 120_000 });
+  const server = await serve(0, headers);
+  const close = async () => {
+    await browser.close();
+    server.close();
+  };
   const page = await browser.newPage({ viewport });
   page.setDefaultTimeout(120_000);
   const errors = [];
@@ -28,18 +32,24 @@ export async function open({ flags = [], headers, viewport } = {}) {
     const missing = message.location().url.endsWith('detector.onnx');
     if (message.type() === 'error' && !missing) errors.push(message.text());
   });
-  await page.goto(`http://localhost:${server.address().port}/`);
-  await page.waitForSelector('body[data-ready]');
-  const close = async () => {
-    await browser.close();
-    server.close();
-  };
+  try {
+    await page.goto(`http://localhost:${server.address().port}/`);
+    await page.waitForSelector('body[data-ready]');
+  } catch (error) {
+    await close();
+    throw error;
+  }
   return { page, errors, close };
 }
 
 /** Wait until the page says something. */
 export async function says(page, pattern) {
   await page.getByRole('status').filter({ hasText: pattern }).waitFor();
+}
+
+/** Forget what the page said, so as to wait for what it says next. */
+export async function clearStatus(page) {
+  await page.locator('#status').evaluate((status) => { status.textContent = ''; });
 }
 
 /** Return the JSON that the page saves. */
@@ -54,7 +64,7 @@ export async function saved(page) {
 
 /** Give the page a picture; return the persons that it saves. */
 export async function persons(page, file) {
-  await page.locator('#status').evaluate((status) => { status.textContent = ''; });
+  await clearStatus(page);
   await page.getByLabel('Open file').setInputFiles(file);
   await says(page, /, \d+ × \d+$/);
   return (await saved(page)).persons;

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { distances, pageTest, persons, same, saved, says } from './browser.js';
+import { clearStatus, distances, pageTest, persons, same, saved, says }
+  from './browser.js';
 import { reference } from './python.js';
 
 const DEMO = fileURLToPath(new URL('../../../demo/demo.jpg', import.meta.url));
@@ -33,6 +34,7 @@ function alike(actual, expected) {
 async function choose(page, kind, path) {
   const input = page.locator(`#${kind}-file`);
   if (!await input.isVisible()) await page.getByText('Models', { exact: true }).click();
+  await clearStatus(page);
   await input.setInputFiles(path);
   await says(page, /is used|cannot be used/);
   return page.locator('#status').textContent();
