@@ -50,3 +50,4 @@ lint: env  ## run ruff
 
 clean:  ## remove the environments and what the demo wrote
 	rm -rf "$(VENV)" "$(RUNTIME_VENV)" outputs
+	cd projects/web_demo && rm -rf dist node_modules outputs

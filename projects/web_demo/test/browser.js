@@ -76,12 +76,20 @@ export function distances(actual, expected) {
     Math.hypot(x - expected[i].keypoints[k][0], y - expected[i].keypoints[k][1])));
 }
 
+/** Return the share of distances up to 0.5 px; print it and the largest. */
+export function report(what, all) {
+  const share = all.filter((distance) => distance <= 0.5).length / all.length;
+  console.log(`${what}: joints ${all.length}, within 0.5 px ` +
+    `${(100 * share).toFixed(2)} %, largest distance ` +
+    `${Math.max(...all).toPrecision(2)} px`);
+  return share;
+}
+
 /** Assert that at least 99 % of the joints are where the package finds them. */
-export function same(actual, expected) {
+export function same(actual, expected, what = 'keypoints') {
   assert.equal(actual.length, expected.length);
   const all = distances(actual, expected);
-  const near = all.filter((distance) => distance <= 0.5);
-  assert.ok(near.length >= 0.99 * all.length, `distances ${all}`);
+  assert.ok(report(what, all) >= 0.99, `distances ${all}`);
 }
 
 /** Run a test on a page of its own; it must not log an error. */

@@ -4,7 +4,7 @@
  */
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
-import { distances, open, persons, says } from './browser.js';
+import { distances, open, persons, report, says } from './browser.js';
 import { reference } from './python.js';
 
 const { values: { det }, positionals } = parseArgs({
@@ -18,10 +18,8 @@ if (det) {
 }
 const expected = reference('poses', ...files, ...det ? ['--det', det] : []);
 const all = [];
-const times = [];
 for (const file of files) {
   const found = await persons(page, file);
-  times.push(await page.locator('dl').innerText());
   if (found.length !== expected[file].length) {
     console.log(`${file}: ${found.length} persons, ${expected[file].length} ` +
       'by the package');
@@ -31,10 +29,4 @@ for (const file of files) {
 }
 await close();
 if (!all.length) throw new Error('nothing to compare');
-all.sort((a, b) => a - b);
-const share = all.filter((distance) => distance <= 0.5).length / all.length;
-console.log(`pictures ${files.length}, joints ${all.length}, within 0.5 px ` +
-  `${(100 * share).toFixed(2)} %, 99th percentile ` +
-  `${all[Math.ceil(0.99 * all.length) - 1].toPrecision(2)} px, largest ` +
-  `${all.at(-1).toPrecision(2)} px`);
-console.log(times.at(-1).replaceAll('\n', ' '));
+report(`pictures ${files.length}`, all);

@@ -43,7 +43,7 @@ async function choose(page, kind, path) {
 pageTest('a photograph has the keypoints that the package finds',
   { viewport: { width: 1280, height: 800 } }, async (page) => {
     const found = await persons(page, DEMO);
-    same(found, demo);
+    same(found, demo, 'demo photograph');
     assert.deepEqual(found[0].bbox, [[0, 0, 237, 334]]);
     found[0].keypoint_scores.forEach((score, k) =>
       assert.ok(Math.abs(score - demo[0].keypoint_scores[k]) < 1e-3));

@@ -13,5 +13,6 @@ pageTest('WebGPU gives the same keypoints', { flags: ['--enable-unsafe-webgpu',
   await page.locator('#engine').selectOption('webgpu');
   await says(page, /Ready|WebGPU/);
   assert.equal(await page.locator('#engine-name').textContent(), 'WebGPU');
-  same(await persons(page, DEMO), Object.values(reference('poses', DEMO))[0]);
+  same(await persons(page, DEMO), Object.values(reference('poses', DEMO))[0],
+    'demo photograph by WebGPU');
 });
