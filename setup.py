@@ -33,9 +33,8 @@ class BuildWithMim(build_py):
         for name in MIM_FILES:
             if (ROOT / name).is_dir():
                 shutil.copytree(
-                    ROOT / name,
-                    mim / name,
-                    ignore=shutil.ignore_patterns('__pycache__'))
+                    ROOT / name, mim / name, ignore=shutil.ignore_patterns('__pycache__')
+                )
             else:
                 shutil.copy(ROOT / name, mim / name)
 

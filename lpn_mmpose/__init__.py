@@ -4,6 +4,7 @@ Importing this package imports neither torch nor any OpenMMLab package: it only
 arranges for them to work together (:mod:`lpn_mmpose.compat`) and to know our
 models (:mod:`lpn_mmpose.model_index`) once they are imported.
 """
+
 from . import compat, model_index
 from .version import __version__
 

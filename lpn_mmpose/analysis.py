@@ -1,5 +1,6 @@
 """Size and cost of models."""
-from typing import Dict, Iterable, List, Sequence, Tuple
+
+from collections.abc import Iterable, Sequence
 
 import torch
 from mmengine.registry import init_default_scope
@@ -18,8 +19,7 @@ from .model_zoo import PublishedRow, compare
 CONVS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
-def complexity(model: BasePoseEstimator,
-               shape: Tuple[int, int]) -> Dict:
+def complexity(model: BasePoseEstimator, shape: tuple[int, int]) -> dict:
     """Count parameters and operations of a pose estimator.
 
     Args:
@@ -46,7 +46,8 @@ def complexity(model: BasePoseEstimator,
         operations += module.weight.numel() * output.shape[2:].numel()
 
     handles = [
-        module.register_forward_hook(count) for module in model.modules()
+        module.register_forward_hook(count)
+        for module in model.modules()
         if isinstance(module, CONVS)
     ]
     training = model.training
@@ -62,23 +63,24 @@ def complexity(model: BasePoseEstimator,
         input_shape=list(images.shape),
         params=sum(p.numel() for p in model.parameters()),
         macs=counter.get_total_flops() // 2,
-        gflops_release=operations / 1024**3)
+        gflops_release=operations / 1024**3,
+    )
 
 
-def settle(model: nn.Module, size: Tuple[int, int]) -> nn.Module:
+def settle(model: nn.Module, size: tuple[int, int]) -> nn.Module:
     """Give a random network the batch statistics of its own features.
 
     Otherwise the features fade to denormal numbers, which are slow.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
     for norm in norms:
-        norm.momentum = 1.
+        norm.momentum = 1.0
     with torch.no_grad():
         model.train()(torch.randn(2, 3, size[1], size[0]), None, 'tensor')
     return model.eval()
 
 
-def published_complexity(rows: Iterable[PublishedRow]) -> List[Dict]:
+def published_complexity(rows: Iterable[PublishedRow]) -> list[dict]:
     """Set the size and cost of published models against their table.
 
     Args:
@@ -95,8 +97,7 @@ def published_complexity(rows: Iterable[PublishedRow]) -> List[Dict]:
     results = []
     for row in rows:
         cfg = load_config(row.config_path)
-        result = dict(
-            method=row.method, dataset=row.dataset, config=row.config)
+        result = dict(method=row.method, dataset=row.dataset, config=row.config)
         import_modules_from_strings(**cfg.custom_imports)
         init_default_scope(cfg.default_scope)
         with torch.device('meta'):  # counts need no memory and no time
@@ -104,7 +105,8 @@ def published_complexity(rows: Iterable[PublishedRow]) -> List[Dict]:
         result.update(complexity(model, input_shape(cfg)))
         values = dict(
             params=(result['params'] / 10**6, row.params),
-            gflops=(result['gflops_release'], row.flops))
+            gflops=(result['gflops_release'], row.flops),
+        )
         for key, (value, published) in values.items():
             difference, explanation = compare(value, published)
             result[f'published_{key}'] = published
@@ -114,7 +116,7 @@ def published_complexity(rows: Iterable[PublishedRow]) -> List[Dict]:
     return results
 
 
-def complexity_table(results: Sequence[Dict], markdown: bool = False) -> str:
+def complexity_table(results: Sequence[dict], markdown: bool = False) -> str:
     """Lay out what :func:`published_complexity` returns.
 
     Args:
@@ -122,23 +124,33 @@ def complexity_table(results: Sequence[Dict], markdown: bool = False) -> str:
         markdown (bool): A Markdown table instead of plain text. Default:
             False.
     """
-    rows = [[
-        'data', 'method', 'input', 'parameters', 'published', 'difference',
-        'GFLOPs', 'published', 'difference', 'GMACs', 'config'
-    ]]
-    for result in results:
-        row = [
-            result['dataset'], result['method'],
-            '{2}x{3}'.format(*result['input_shape'])
+    rows = [
+        [
+            'data',
+            'method',
+            'input',
+            'parameters',
+            'published',
+            'difference',
+            'GFLOPs',
+            'published',
+            'difference',
+            'GMACs',
+            'config',
         ]
-        for key, value in (('params', f'{result["params"]:,}'),
-                           ('gflops', f'{result["gflops_release"]:.3f}')):
+    ]
+    for result in results:
+        row = [result['dataset'], result['method'], '{2}x{3}'.format(*result['input_shape'])]
+        for key, value in (
+            ('params', f'{result["params"]:,}'),
+            ('gflops', f'{result["gflops_release"]:.3f}'),
+        ):
             explanation = result[f'{key}_explanation'] or 'DIFFERS'
             published = result[f'published_{key}']
             row += [
-                value, published,
-                f'{result[f"{key}_difference"]:+.3f}{published[-1]} '
-                f'{explanation}'
+                value,
+                published,
+                f'{result[f"{key}_difference"]:+.3f}{published[-1]} {explanation}',
             ]
         row += [f'{result["macs"] / 1e9:.3f}', result['config']]
         rows.append(row)

@@ -5,6 +5,7 @@ Added is that whatever the user gave is looked at first, so that a wrong path
 or the checkpoint of another model ends in one line instead of a stack trace
 from deep inside, and that machines without CUDA are served.
 """
+
 import argparse
 import importlib.util
 import logging
@@ -12,17 +13,13 @@ import os
 import os.path as osp
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from glob import escape as glob_escape
 from glob import glob
 from types import ModuleType
 from typing import (
     Any,
-    Iterator,
-    List,
-    Mapping,
     NamedTuple,
-    Optional,
-    Tuple,
 )
 
 import mmengine
@@ -48,8 +45,7 @@ def mmpose_tool(name: str) -> ModuleType:
     Args:
         name (str): ``'train'`` or ``'test'``.
     """
-    path = osp.join(
-        get_installed_path('mmpose'), '.mim', 'tools', f'{name}.py')
+    path = osp.join(get_installed_path('mmpose'), '.mim', 'tools', f'{name}.py')
     spec = importlib.util.spec_from_file_location(f'mmpose_{name}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -70,12 +66,12 @@ def load_config(path: str) -> Config:
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is code: it can raise anything
-        raise InputError(f'config {path} cannot be read: '
-                         f'{type(error).__name__}: {error}') from error
+        raise InputError(
+            f'config {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
 
 
-def merge_args(cfg: Config, args: argparse.Namespace,
-               tool: ModuleType) -> Config:
+def merge_args(cfg: Config, args: argparse.Namespace, tool: ModuleType) -> Config:
     """Merge the command line into the config as MMPose's tool does.
 
     Args:
@@ -89,11 +85,10 @@ def merge_args(cfg: Config, args: argparse.Namespace,
     try:
         return tool.merge_args(cfg, args)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f'the options do not fit {args.config}: '
-                         f'{error}') from error
+        raise InputError(f'the options do not fit {args.config}: {error}') from error
 
 
-def input_shape(cfg: Config) -> Tuple[int, int]:
+def input_shape(cfg: Config) -> tuple[int, int]:
     """Return the height and width of the images that a model takes.
 
     Args:
@@ -104,13 +99,14 @@ def input_shape(cfg: Config) -> Tuple[int, int]:
     """
     codec = cfg.get('model', {}).get('head', {}).get('decoder', {})
     if 'input_size' not in codec:
-        raise InputError(f'config {cfg.filename} has no '
-                         'model.head.decoder.input_size; give --shape')
+        raise InputError(
+            f'config {cfg.filename} has no model.head.decoder.input_size; give --shape'
+        )
     width, height = codec['input_size']
     return height, width
 
 
-def set_input_size(cfg: Config, size: Tuple[int, int]) -> None:
+def set_input_size(cfg: Config, size: tuple[int, int]) -> None:
     """Let the config of a top-down heatmap model take images of another size.
 
     Args:
@@ -118,14 +114,11 @@ def set_input_size(cfg: Config, size: Tuple[int, int]) -> None:
         size (tuple[int, int]): The size (w, h); heatmaps keep their stride.
     """
     codec = cfg.model.head.decoder
-    strides = [
-        image // heatmap
-        for image, heatmap in zip(codec.input_size, codec.heatmap_size)
-    ]
+    strides = [image // heatmap for image, heatmap in zip(codec.input_size, codec.heatmap_size)]
     codec.update(
         input_size=tuple(size),
-        heatmap_size=tuple(
-            side // stride for side, stride in zip(size, strides)))
+        heatmap_size=tuple(side // stride for side, stride in zip(size, strides)),
+    )
     for split in ('train', 'val', 'test'):
         for step in cfg[f'{split}_dataloader'].dataset.pipeline:
             if step['type'] == 'TopdownAffine':
@@ -134,7 +127,7 @@ def set_input_size(cfg: Config, size: Tuple[int, int]) -> None:
                 step['encoder'] = codec
 
 
-def data_paths(dataset: dict) -> Iterator[Tuple[str, str]]:
+def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
     """List the files and folders that a dataset needs.
 
     Args:
@@ -158,7 +151,7 @@ def data_paths(dataset: dict) -> Iterator[Tuple[str, str]]:
         yield f'data_prefix.{key}', osp.join(root, prefix)
 
 
-def split_paths(cfg: Config, split: str) -> Iterator[Tuple[str, str]]:
+def split_paths(cfg: Config, split: str) -> Iterator[tuple[str, str]]:
     """List the files and folders that a split of a config needs.
 
     Args:
@@ -211,13 +204,13 @@ def load_checkpoint(path: str) -> dict:
         InputError: If it is missing or is not a checkpoint.
     """
     try:
-        checkpoint = CheckpointLoader.load_checkpoint(
-            path, map_location='cpu', logger='silent')
+        checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu', logger='silent')
     except FileNotFoundError:
         raise InputError(f'checkpoint {path} does not exist') from None
     except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f'checkpoint {path} cannot be read: '
-                         f'{type(error).__name__}: {error}') from error
+        raise InputError(
+            f'checkpoint {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
     if not isinstance(checkpoint, dict):
         raise InputError(f'checkpoint {path} holds no state dict')
     return checkpoint
@@ -234,9 +227,9 @@ class KeyMismatch(NamedTuple):
     """
 
     wanted: int
-    missing: List[str]
-    misshapen: List[str]
-    unexpected: List[str]
+    missing: list[str]
+    misshapen: list[str]
+    unexpected: list[str]
 
 
 def compare_keys(state_dict: Mapping[str, Any], cfg: Config) -> KeyMismatch:
@@ -260,18 +253,16 @@ def compare_keys(state_dict: Mapping[str, Any], cfg: Config) -> KeyMismatch:
     init_default_scope(cfg.get('default_scope', 'mmpose'))
     with torch.device('meta'):  # shapes alone
         model = MODELS.build(cfg.model)
-    wanted, given = ({
-        key: shape
-        for key, shape in shapes.items()
-        if not key.endswith('num_batches_tracked')
-    } for shapes in ({k: tuple(v.shape)
-                      for k, v in model.state_dict().items()}, given))
+    wanted, given = (
+        {key: shape for key, shape in shapes.items() if not key.endswith('num_batches_tracked')}
+        for shapes in ({k: tuple(v.shape) for k, v in model.state_dict().items()}, given)
+    )
     return KeyMismatch(
         wanted=len(wanted),
         missing=sorted(wanted.keys() - given.keys()),
-        misshapen=sorted(key for key in wanted.keys() & given.keys()
-                         if wanted[key] != given[key]),
-        unexpected=sorted(given.keys() - wanted.keys()))
+        misshapen=sorted(key for key in wanted.keys() & given.keys() if wanted[key] != given[key]),
+        unexpected=sorted(given.keys() - wanted.keys()),
+    )
 
 
 def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
@@ -291,17 +282,19 @@ def check_checkpoint(path: str, cfg: Config, strict: bool = True) -> None:
     """
     checkpoint = load_checkpoint(path)
     wanted, missing, misshapen, unexpected = compare_keys(
-        checkpoint.get('state_dict', checkpoint), cfg)
+        checkpoint.get('state_dict', checkpoint), cfg
+    )
     wrong = missing or unexpected or misshapen
     fits = wanted > len(missing) + len(misshapen)
     if wrong if strict else not fits:
         raise InputError(
             f'checkpoint {path} is of another model than the config: of its '
             f'{wanted} keys {len(missing)} missing and {len(misshapen)} of '
-            f'another shape, {len(unexpected)} unexpected (e.g. {wrong[0]})')
+            f'another shape, {len(unexpected)} unexpected (e.g. {wrong[0]})'
+        )
 
 
-def checkpoints(work_dir: str) -> List[str]:
+def checkpoints(work_dir: str) -> list[str]:
     """List what a run can be resumed from, the newest first.
 
     Args:
@@ -322,7 +315,7 @@ def checkpoints(work_dir: str) -> List[str]:
     return paths
 
 
-def find_resumable(work_dir: str) -> Optional[str]:
+def find_resumable(work_dir: str) -> str | None:
     """Find the newest checkpoint of a run that can be read.
 
     A process killed while it wrote may have left a broken file or a pointer
@@ -343,13 +336,11 @@ def find_resumable(work_dir: str) -> Optional[str]:
             load_checkpoint(path)
         except InputError as error:
             errors.append(error)
-            print_log(f'{error}; trying an older one', 'current',
-                      logging.WARNING)
+            print_log(f'{error}; trying an older one', 'current', logging.WARNING)
         else:
             return path
     if errors:
-        raise InputError(f'no checkpoint in {work_dir} can be read, the '
-                         f'newest: {errors[0]}')
+        raise InputError(f'no checkpoint in {work_dir} can be read, the newest: {errors[0]}')
     return None
 
 
@@ -368,8 +359,10 @@ def prepare_launcher(cfg: Config) -> None:
     if cfg.launcher == 'none' or torch.cuda.is_available():
         return
     if cfg.launcher != 'pytorch':
-        raise InputError(f'--launcher {cfg.launcher} needs CUDA; on CPUs use '
-                         '--launcher pytorch (tools/dist_*.sh)')
+        raise InputError(
+            f'--launcher {cfg.launcher} needs CUDA; on CPUs use '
+            '--launcher pytorch (tools/dist_*.sh)'
+        )
     if not is_distributed():
         torch.distributed.init_process_group('gloo')
     wrapper = cfg.get('model_wrapper_cfg') or dict(broadcast_buffers=False)
@@ -387,12 +380,14 @@ def use_bfloat16(cfg: Config) -> None:
     """
     wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
     if wrapper not in ('OptimWrapper', 'AutocastOptimWrapper'):
-        raise InputError(f'--amp does not go with optim_wrapper.type='
-                         f'{wrapper} without CUDA')
+        raise InputError(f'--amp does not go with optim_wrapper.type={wrapper} without CUDA')
     cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')
     if not bfloat16_is_fast():
-        print_log('this machine emulates bfloat16: training is faster '
-                  'without --amp', 'current', logging.WARNING)
+        print_log(
+            'this machine emulates bfloat16: training is faster without --amp',
+            'current',
+            logging.WARNING,
+        )
 
 
 def check_compiler(cfg: Config) -> None:
@@ -413,9 +408,11 @@ def check_compiler(cfg: Config) -> None:
         return
     compiler = os.environ.get('CXX', 'g++')
     if shutil.which(compiler) is None:
-        raise InputError(f'compile=True needs a C++ compiler, and {compiler} '
-                         'is not there; install it, name another one in CXX, '
-                         'or leave compile out')
+        raise InputError(
+            f'compile=True needs a C++ compiler, and {compiler} '
+            'is not there; install it, name another one in CXX, '
+            'or leave compile out'
+        )
 
 
 def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
@@ -430,8 +427,7 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     """
     cfg = load_config(args.config)
     wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
-    bfloat16 = args.amp and (wrapper == 'AutocastOptimWrapper'
-                             or not torch.cuda.is_available())
+    bfloat16 = args.amp and (wrapper == 'AutocastOptimWrapper' or not torch.cuda.is_available())
     args.amp = args.amp and not bfloat16  # else MMEngine's, with CUDA
     cfg = merge_args(cfg, args, tool)
     if bfloat16:
@@ -458,8 +454,7 @@ def train() -> None:
     runner.train()
     if is_main_process():
         best = runner.message_hub.runtime_info.get('best_ckpt')
-        print('best checkpoint:' if best else 'checkpoints:', best
-              or runner.work_dir)
+        print('best checkpoint:' if best else 'checkpoints:', best or runner.work_dir)
 
 
 def test_config(args: argparse.Namespace, tool: ModuleType) -> Config:

@@ -5,6 +5,7 @@ just after that was imported, states the versions in which the defect was seen,
 and does nothing where upstream is whole. :func:`install` puts all of them in
 place without importing anything.
 """
+
 import functools
 import importlib.machinery
 import importlib.util
@@ -80,14 +81,12 @@ def install() -> None:
     """Put every mend in place; calling it again changes nothing."""
     when_imported('mmcv', missing_compiled_ops)
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
-    when_imported('mmengine.optim.scheduler.param_scheduler',
-                  one_cycle_checkpoints)
+    when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
     when_imported('mmengine.runner.runner', compiled_preprocessing)
     when_imported('mmengine.utils.package_utils', missing_pkg_resources)
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
-    when_imported('mmpose.visualization.opencv_backend_visualizer',
-                  array_as_radius)
+    when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
 
 
 def _replace(function: FunctionType, replacement: FunctionType) -> None:
@@ -117,6 +116,7 @@ def missing_compiled_ops(mmcv: ModuleType) -> None:
 
     def nms(boxes, scores, iou_threshold, offset):
         from torchvision.ops import nms
+
         if offset:  # widths and heights are x2 - x1 + offset
             boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
         return nms(boxes, scores, iou_threshold)
@@ -129,7 +129,8 @@ def missing_compiled_ops(mmcv: ModuleType) -> None:
             raise MissingOpError(
                 f"MMCV's compiled op '{op}' is not in mmcv-lite. To use it, "
                 'install full mmcv in its place: pip uninstall mmcv-lite, '
-                f'then pip install mmcv=={mmcv.__version__}')
+                f'then pip install mmcv=={mmcv.__version__}'
+            )
 
         return raise_missing
 
@@ -150,6 +151,7 @@ def weights_only_checkpoints(checkpoint: ModuleType) -> None:
     with any other global by ``pickle.UnpicklingError``, naming both.
     """
     import torch
+
     if torch.__version__ < (2, 6):
         return
     torch.serialization.add_safe_globals(_checkpoint_globals())
@@ -159,12 +161,10 @@ def weights_only_checkpoints(checkpoint: ModuleType) -> None:
         filename = osp.expanduser(filename)
         if not osp.isfile(filename):
             raise FileNotFoundError(f'{filename} can not be found.')
-        return torch.load(
-            filename, map_location=map_location, weights_only=True)
+        return torch.load(filename, map_location=map_location, weights_only=True)
 
     loader.register_scheme('', load_from_local, force=True)
-    checkpoint.load_url = functools.partial(
-        checkpoint.load_url, weights_only=True)
+    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
     load_any = loader.load_checkpoint
 
     def load_checkpoint(cls, filename, *args, **kwargs):
@@ -193,12 +193,14 @@ def one_cycle_checkpoints(param_scheduler: ModuleType) -> None:
     method that anneals.
     """
     import torch
+
     if torch.__version__ < (2, 6):
         return
     scheduler = param_scheduler.OneCycleParamScheduler
     torch.serialization.add_safe_globals([scheduler])
     _checkpoint_methods.update(
-        (scheduler, name) for name in ('_annealing_cos', '_annealing_linear'))
+        (scheduler, name) for name in ('_annealing_cos', '_annealing_linear')
+    )
 
 
 #: Methods that checkpoints of MMEngine's Runner name, as (class, method).
@@ -209,8 +211,8 @@ def _checkpoint_method(owner: type, name: str) -> Callable:
     """Stand in for ``getattr``, which could reach anything, in checkpoints."""
     if not isinstance(owner, type) or (owner, name) not in _checkpoint_methods:
         raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL getattr({owner!r},{name!r}) '
-            'was not an allowed global')
+            f'Unsupported global: GLOBAL getattr({owner!r},{name!r}) was not an allowed global'
+        )
     return getattr(owner, name)
 
 
@@ -222,24 +224,23 @@ def _checkpoint_globals() -> list:
     """
     import numpy as np
     from mmengine.logging import HistoryBuffer
-    _checkpoint_methods.update(
-        (HistoryBuffer, name) for name in ('min', 'max', 'mean', 'current'))
+
+    _checkpoint_methods.update((HistoryBuffer, name) for name in ('min', 'max', 'mean', 'current'))
     number_types = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
     allowed = [HistoryBuffer, np.ndarray, np.dtype]
     allowed += {type(np.dtype(code)) for code in number_types}
     allowed.append((_checkpoint_method, 'builtins.getattr'))
     # a function is known to pickle by its path, which NumPy 2 has changed
-    for function in (np.empty(0).__reduce__()[0],
-                     np.float64(0).__reduce__()[0]):
+    for function in (np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
         for package in ('numpy.core', 'numpy._core'):
-            allowed.append(
-                (function, f'{package}.multiarray.{function.__name__}'))
+            allowed.append((function, f'{package}.multiarray.{function.__name__}'))
     return allowed
 
 
 def _is_installed(package: str) -> bool:
     """Whether ``package`` is an installed distribution or an import name."""
     from importlib import metadata
+
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -256,6 +257,7 @@ def _get_installed_path(package: str) -> str:
         importlib.metadata.PackageNotFoundError: If it is not installed.
     """
     from importlib import metadata
+
     modules = [package]
     if importlib.util.find_spec(package) is None:
         distribution = metadata.distribution(package)
@@ -265,8 +267,8 @@ def _get_installed_path(package: str) -> str:
         if spec is not None and spec.origin is not None:
             return osp.dirname(spec.origin)
     raise RuntimeError(
-        f'{package} is a namespace package, which is invalid for '
-        '`get_installed_path`')
+        f'{package} is a namespace package, which is invalid for `get_installed_path`'
+    )
 
 
 def missing_pkg_resources(package_utils: ModuleType) -> None:
@@ -310,6 +312,7 @@ def compiled_preprocessing(runner: ModuleType) -> None:
     @functools.wraps(upstream)
     def maybe_compile(self, target: str) -> None:
         import torch
+
         if self.cfg.get('compile'):
             model = getattr(self.model, 'module', self.model)
             preprocessor = model.data_preprocessor
@@ -342,6 +345,7 @@ def array_as_radius(visualizer: ModuleType) -> None:
     longer taken for a number.
     """
     import numpy as np
+
     if np.lib.NumpyVersion(np.__version__) < '2.4.0':
         return
     upstream = visualizer.OpencvBackendVisualizer.draw_circles

@@ -1,6 +1,7 @@
 """Many pictures on one sheet."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import cv2
 import numpy as np
@@ -15,14 +16,11 @@ from .predictions import Persons
 #: Height in pixels of the line of text above a picture.
 CAPTION = 18
 FONT = dict(
-    fontFace=cv2.FONT_HERSHEY_SIMPLEX,
-    fontScale=0.42,
-    color=(255, 255, 255),
-    lineType=cv2.LINE_AA)
+    fontFace=cv2.FONT_HERSHEY_SIMPLEX, fontScale=0.42, color=(255, 255, 255), lineType=cv2.LINE_AA
+)
 
 
-def tile(pictures: Sequence[np.ndarray], captions: Sequence[str],
-         columns: int) -> np.ndarray:
+def tile(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int) -> np.ndarray:
     """Put pictures under their captions, row by row.
 
     Args:
@@ -40,7 +38,7 @@ def tile(pictures: Sequence[np.ndarray], captions: Sequence[str],
     sheet = np.zeros((rows * height, columns * width, 3), np.uint8)
     for i, (picture, caption) in enumerate(zip(pictures, captions)):
         row, column = divmod(i, columns)
-        cell = sheet[row * height:, column * width:][:height, :width]
+        cell = sheet[row * height :, column * width :][:height, :width]
         h, w = picture.shape[:2]
         cell[CAPTION:][:h, :w] = picture
         text = np.zeros((CAPTION, width, 3), np.uint8)
@@ -56,17 +54,20 @@ def read_image(path: str) -> np.ndarray:
     """
     image = cv2.imread(str(path)) if Path(path).is_file() else None
     if image is None:
-        raise InputError(f'image {path} cannot be read; --img-dir names '
-                         'another folder, --num 0 draws no images')
+        raise InputError(
+            f'image {path} cannot be read; --img-dir names another folder, --num 0 draws no images'
+        )
     return image
 
 
-def draw_persons(persons: Persons,
-                 meta: dict,
-                 indices: Sequence[int],
-                 captions: Sequence[str],
-                 size: int = 192,
-                 columns: int = 6) -> np.ndarray:
+def draw_persons(
+    persons: Persons,
+    meta: dict,
+    indices: Sequence[int],
+    captions: Sequence[str],
+    size: int = 192,
+    columns: int = 6,
+) -> np.ndarray:
     """Draw persons, each with the ground truth left and prediction right.
 
     Args:
@@ -89,12 +90,10 @@ def draw_persons(persons: Persons,
     for i, caption in zip(indices, captions):
         image = read_image(persons.images[i])
         try:
-            center, scale = topdown.boxes_to_center_scale(
-                persons.boxes[i], (size, size))
+            center, scale = topdown.boxes_to_center_scale(persons.boxes[i], (size, size))
         except ValueError as error:
-            raise InputError(f'{persons.images[i]}, annotation '
-                             f'{persons.ids[i]}: {error}') from None
-        crop, = topdown.crop(image, center[None], scale[None], (size, size))
+            raise InputError(f'{persons.images[i]}, annotation {persons.ids[i]}: {error}') from None
+        (crop,) = topdown.crop(image, center[None], scale[None], (size, size))
         matrix = topdown.crop_matrix(center, scale, (size, size))
         both = [
             keypoints @ matrix[:, :2].T + matrix[:, 2]
@@ -102,9 +101,10 @@ def draw_persons(persons: Persons,
         ]
         sample = PoseDataSample(
             gt_instances=InstanceData(
-                keypoints=np.stack(both[:1]),
-                keypoints_visible=persons.labelled[i:i + 1]),
-            pred_instances=InstanceData(keypoints=np.stack(both[1:])))
+                keypoints=np.stack(both[:1]), keypoints_visible=persons.labelled[i : i + 1]
+            ),
+            pred_instances=InstanceData(keypoints=np.stack(both[1:])),
+        )
         rgb = np.ascontiguousarray(crop[..., ::-1])
         drawn = visualizer.add_datasample('', rgb, sample)[..., ::-1]
         pictures += np.split(drawn, 2, axis=1)

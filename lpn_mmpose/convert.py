@@ -1,6 +1,7 @@
 """Original checkpoints to MMEngine's, and back."""
+
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import mmengine
 import torch
@@ -17,8 +18,7 @@ from .models import official
 DATASET_OF = {16: 'MPII', 17: 'COCO'}
 
 
-def published_config(architecture: Dict[str, Any],
-                     any_dataset: bool = False) -> Optional[Config]:
+def published_config(architecture: dict[str, Any], any_dataset: bool = False) -> Config | None:
     """Find the config of a published model.
 
     Args:
@@ -32,10 +32,10 @@ def published_config(architecture: Dict[str, Any],
         as given. None if there is none.
     """
     rows = [
-        row for row in published_rows()
-        if row.method == architecture['method'] and (
-            any_dataset
-            or row.dataset == DATASET_OF.get(architecture['out_channels']))
+        row
+        for row in published_rows()
+        if row.method == architecture['method']
+        and (any_dataset or row.dataset == DATASET_OF.get(architecture['out_channels']))
     ]
     if not rows:
         return None
@@ -46,7 +46,7 @@ def published_config(architecture: Dict[str, Any],
     return cfg
 
 
-def check_keys(state_dict: Dict[str, Any], cfg: Config, src: str) -> None:
+def check_keys(state_dict: dict[str, Any], cfg: Config, src: str) -> None:
     """Check that weights and a config's model have the very same keys.
 
     Args:
@@ -60,13 +60,15 @@ def check_keys(state_dict: Dict[str, Any], cfg: Config, src: str) -> None:
     mismatch = compare_keys(state_dict, cfg)
     problems = [
         f'{len(keys)} {what}: {", ".join(keys)}'
-        for what, keys in (('unused', mismatch.unexpected),
-                           ('of another shape', mismatch.misshapen),
-                           ('missing', mismatch.missing)) if keys
+        for what, keys in (
+            ('unused', mismatch.unexpected),
+            ('of another shape', mismatch.misshapen),
+            ('missing', mismatch.missing),
+        )
+        if keys
     ]
     if problems:
-        raise InputError(
-            f'{src} does not fit {cfg.filename}; keys ' + '; '.join(problems))
+        raise InputError(f'{src} does not fit {cfg.filename}; keys ' + '; '.join(problems))
 
 
 def dataset_meta(cfg: Config) -> dict:
@@ -89,42 +91,44 @@ def dataset_meta(cfg: Config) -> dict:
 class _Weights(NamedTuple):
     """Weights in both formats, and the model they fit."""
 
-    ours: Dict[str, torch.Tensor]
-    original: Dict[str, torch.Tensor]
+    ours: dict[str, torch.Tensor]
+    original: dict[str, torch.Tensor]
     cfg: Config
     description: str
 
 
-def _read(src: str, config: Optional[str], inverse: bool) -> _Weights:
+def _read(src: str, config: str | None, inverse: bool) -> _Weights:
     """Read weights of either format and check them against their config."""
     checkpoint = load_checkpoint(src)
     state_dict = official.unwrap(checkpoint)
     for key, value in state_dict.items():
         if not isinstance(value, torch.Tensor):
-            raise InputError(f'{src} is no checkpoint that we know: {key!r} '
-                             f'is not a tensor but {type(value).__name__}')
+            raise InputError(
+                f'{src} is no checkpoint that we know: {key!r} '
+                f'is not a tensor but {type(value).__name__}'
+            )
     if inverse != any(key.startswith('backbone.') for key in state_dict):
         raise InputError(
             f"{src} has the original's keys already; leave out --inverse"
-            if inverse else f"{src} has MMPose's keys already; --inverse "
-            "writes the original's")
+            if inverse
+            else f"{src} has MMPose's keys already; --inverse writes the original's"
+        )
     try:
         family = official.find_family(state_dict)
         rename = official.to_release if inverse else official.from_release
         renamed = rename(state_dict, family)
-        ours, original = ((state_dict, renamed) if inverse else
-                          (renamed, state_dict))
+        ours, original = (state_dict, renamed) if inverse else (renamed, state_dict)
         architecture = official.infer_architecture(ours, family)
     except ValueError as error:
         raise InputError(f'{src}: {error}') from None
     description = '{method}, {out_channels} keypoints'.format(**architecture)
     if 'attention' in architecture:
         description += f', attention {architecture["attention"]}'
-    cfg = load_config(config) if config else published_config(
-        architecture, any_dataset=inverse)
+    cfg = load_config(config) if config else published_config(architecture, any_dataset=inverse)
     if cfg is None:
-        raise InputError(f'{src} ({description}) is none of the published '
-                         'models; give its config with --config')
+        raise InputError(
+            f'{src} ({description}) is none of the published models; give its config with --config'
+        )
     check_keys(ours, cfg, src)
     return _Weights(ours, original, cfg, description)
 
@@ -135,7 +139,7 @@ def _save(checkpoint: dict, dst: str) -> None:
     torch.save(checkpoint, dst)
 
 
-def convert(src: str, dst: str, config: Optional[str] = None) -> str:
+def convert(src: str, dst: str, config: str | None = None) -> str:
     """Convert an original checkpoint to MMEngine's format.
 
     Args:
@@ -159,13 +163,13 @@ def convert(src: str, dst: str, config: Optional[str] = None) -> str:
         cfg=weights.cfg.pretty_text,
         dataset_meta=dataset_meta(weights.cfg),
         mmengine_version=mmengine.__version__,
-        converted_from=Path(src).name)
+        converted_from=Path(src).name,
+    )
     _save(dict(state_dict=weights.ours, meta=meta), dst)
-    return (f'{weights.description}, {len(weights.ours)} tensors, for '
-            f'{weights.cfg.filename}')
+    return f'{weights.description}, {len(weights.ours)} tensors, for {weights.cfg.filename}'
 
 
-def convert_back(src: str, dst: str, config: Optional[str] = None) -> str:
+def convert_back(src: str, dst: str, config: str | None = None) -> str:
     """Write the weights of an MMEngine checkpoint in the original's format.
 
     A bare state dict under the original's keys; the tensors stay as they are,

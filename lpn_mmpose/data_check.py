@@ -1,10 +1,11 @@
 """Whether the data that a config names are there and whole."""
+
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
 from mmengine.config import Config
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from . import cli
 
 #: Pixels by which a box may leave its image: annotations are rounded.
-BOX_TOLERANCE = 1.
+BOX_TOLERANCE = 1.0
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Person:
 
     name: str
     keypoints: np.ndarray
-    box: Optional[np.ndarray] = None
+    box: np.ndarray | None = None
 
 
 @dataclass
@@ -46,8 +47,8 @@ class Picture:
         persons (list[Person]): Its persons.
     """
 
-    size: Optional[Tuple[int, int]] = None
-    persons: List[Person] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+    persons: list[Person] = field(default_factory=list)
 
 
 @dataclass
@@ -68,8 +69,7 @@ class SplitReport:
     persons: int = 0
     keypoints: int = 0
     detections: int = 0
-    problems: Dict[str, List[str]] = field(
-        default_factory=lambda: defaultdict(list))
+    problems: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def number_of_problems(self) -> int:
@@ -82,10 +82,7 @@ class SplitReport:
         Args:
             limit (int): Messages of each kind to print. Default: 10.
         """
-        counts = [
-            f'{self.images} images', f'{self.persons} persons',
-            f'{self.keypoints} keypoints'
-        ]
+        counts = [f'{self.images} images', f'{self.persons} persons', f'{self.keypoints} keypoints']
         if self.detections:
             counts.append(f'{self.detections} detections')
         lines = [f'{self.split}: ' + ', '.join(counts)]
@@ -111,13 +108,11 @@ def _read_json(path: str, report: SplitReport):
     try:
         return json.loads(Path(path).read_text())
     except ValueError as error:
-        report.problems['unreadable annotation files'].append(
-            f'{path}: {error}')
+        report.problems['unreadable annotation files'].append(f'{path}: {error}')
         return None
 
 
-def _read_coco(content: dict, prefix: str, meta: dict,
-               report: SplitReport) -> Dict[str, Picture]:
+def _read_coco(content: dict, prefix: str, meta: dict, report: SplitReport) -> dict[str, Picture]:
     """Read the pictures of a COCO-style annotation file."""
     bad = report.problems
     paths, pictures = {}, {}
@@ -133,7 +128,8 @@ def _read_coco(content: dict, prefix: str, meta: dict,
         if list(theirs) != names:
             bad['other keypoints than the dataset type'].append(
                 f'category {category["name"]!r} has {", ".join(theirs)}; '
-                f'{meta["dataset_name"]} has {", ".join(names)}')
+                f'{meta["dataset_name"]} has {", ".join(names)}'
+            )
     seen = set()
     for annotation in content['annotations']:
         name = f'annotation {annotation["id"]}'
@@ -141,63 +137,62 @@ def _read_coco(content: dict, prefix: str, meta: dict,
             bad['repeated ids'].append(name)
         seen.add(annotation['id'])
         if annotation['image_id'] not in paths:
-            bad['annotations of unknown images'].append(
-                f'{name}: image {annotation["image_id"]}')
+            bad['annotations of unknown images'].append(f'{name}: image {annotation["image_id"]}')
             continue
         if annotation.get('iscrowd') or 'keypoints' not in annotation:
             continue
         triples = np.array(annotation['keypoints'], float)
         if len(triples) != 3 * meta['num_keypoints']:
             bad['malformed annotations'].append(
-                f'{name}: {len(triples)} keypoint numbers, not '
-                f'3 x {meta["num_keypoints"]}')
+                f'{name}: {len(triples)} keypoint numbers, not 3 x {meta["num_keypoints"]}'
+            )
             continue
         triples = triples.reshape(-1, 3)
         labelled = triples[:, 2] > 0
         if not labelled.any():
             continue
-        if not np.isfinite(triples).all() or not np.isin(
-                triples[:, 2], (0, 1, 2)).all():
+        if not np.isfinite(triples).all() or not np.isin(triples[:, 2], (0, 1, 2)).all():
             bad['malformed annotations'].append(
-                f'{name}: a keypoint is not a number, or its flag not 0, 1, 2')
+                f'{name}: a keypoint is not a number, or its flag not 0, 1, 2'
+            )
             continue
         if annotation.get('num_keypoints', labelled.sum()) != labelled.sum():
             bad['malformed annotations'].append(
                 f'{name}: num_keypoints is {annotation["num_keypoints"]}, '
-                f'{labelled.sum()} are labelled')
+                f'{labelled.sum()} are labelled'
+            )
         x, y, w, h = annotation['bbox']
         pictures[paths[annotation['image_id']]].persons.append(
-            Person(name, triples[labelled, :2], np.array([x, y, x + w,
-                                                          y + h])))
+            Person(name, triples[labelled, :2], np.array([x, y, x + w, y + h]))
+        )
     return pictures
 
 
-def _read_mpii(content: list, prefix: str, meta: dict,
-               report: SplitReport) -> Dict[str, Picture]:
+def _read_mpii(content: list, prefix: str, meta: dict, report: SplitReport) -> dict[str, Picture]:
     """Read the pictures of MPII's annotations in MMPose's format."""
     pictures = defaultdict(Picture)
     for index, entry in enumerate(content):
         name = f'entry {index}'
         joints = np.array(entry['joints'], float)
         labelled = np.array(entry['joints_vis']) > 0
-        if joints.shape != (meta['num_keypoints'], 2) or len(
-                labelled) != len(joints):
+        if joints.shape != (meta['num_keypoints'], 2) or len(labelled) != len(joints):
             report.problems['malformed annotations'].append(
-                f'{name}: joints of shape {joints.shape}, not '
-                f'({meta["num_keypoints"]}, 2)')
+                f'{name}: joints of shape {joints.shape}, not ({meta["num_keypoints"]}, 2)'
+            )
             continue
         if not entry['scale'] > 0 or not np.isfinite(joints).all():
             report.problems['malformed annotations'].append(
-                f'{name}: scale {entry["scale"]}, or a joint is no number')
+                f'{name}: scale {entry["scale"]}, or a joint is no number'
+            )
             continue
         # MPII counts from 1
         pictures[str(Path(prefix) / entry['image'])].persons.append(
-            Person(name, joints[labelled] - 1))
+            Person(name, joints[labelled] - 1)
+        )
     return pictures
 
 
-def _read_detections(path: str, content: dict,
-                     report: SplitReport) -> Optional[set]:
+def _read_detections(path: str, content: dict, report: SplitReport) -> set | None:
     """Count a detector's boxes and return the images that have some."""
     detections = _read_json(path, report)
     if detections is None:
@@ -211,10 +206,12 @@ def _read_detections(path: str, content: dict,
         used.add(detection['image_id'])
         if detection['image_id'] not in known:
             report.problems['detections in unknown images'].append(
-                f'detection {index}: image {detection["image_id"]}')
+                f'detection {index}: image {detection["image_id"]}'
+            )
         if not min(detection['bbox'][2:4]) > 0:
             report.problems['malformed detections'].append(
-                f'detection {index}: box {detection["bbox"]}')
+                f'detection {index}: box {detection["bbox"]}'
+            )
     return used
 
 
@@ -223,17 +220,17 @@ def _check_heads(path: str, persons: int, report: SplitReport) -> None:
     try:
         boxes = loadmat(path)['headboxes_src']
     except (KeyError, OSError, ValueError) as error:
-        report.problems['unreadable annotation files'].append(
-            f'{path}: {error}')
+        report.problems['unreadable annotation files'].append(f'{path}: {error}')
         return
     if boxes.shape != (2, 2, persons):
         report.problems['malformed annotations'].append(
-            f'{path}: headboxes_src of shape {boxes.shape}, for {persons} '
-            f'persons (2, 2, {persons})')
+            f'{path}: headboxes_src of shape {boxes.shape}, for {persons} persons (2, 2, {persons})'
+        )
         return
     for index in np.flatnonzero((boxes[1] <= boxes[0]).any(0)):
         report.problems['malformed annotations'].append(
-            f'{path}: head box {index} is {boxes[..., index].tolist()}')
+            f'{path}: head box {index} is {boxes[..., index].tolist()}'
+        )
 
 
 def _read_size(path: str):
@@ -246,8 +243,7 @@ def _read_size(path: str):
         return error
 
 
-def _check_pictures(pictures: Dict[str, Picture],
-                    report: SplitReport) -> None:
+def _check_pictures(pictures: dict[str, Picture], report: SplitReport) -> None:
     """Decode the images, and check that annotations lie inside."""
     bad = report.problems
     present = []
@@ -258,10 +254,8 @@ def _check_pictures(pictures: Dict[str, Picture],
             bad['missing images'].append(path)
     with ThreadPoolExecutor() as pool:
         sizes = tqdm(
-            pool.map(_read_size, present),
-            total=len(present),
-            desc=report.split,
-            unit='img')
+            pool.map(_read_size, present), total=len(present), desc=report.split, unit='img'
+        )
         decoded = dict(zip(present, list(sizes)))
     for path, picture in pictures.items():
         size = decoded.get(path, picture.size)
@@ -270,31 +264,31 @@ def _check_pictures(pictures: Dict[str, Picture],
             size = picture.size
         elif picture.size and size != picture.size:
             bad['images of another size than annotated'].append(
-                '{}: {}x{}, annotated {}x{}'.format(path, *size,
-                                                    *picture.size))
+                '{}: {}x{}, annotated {}x{}'.format(path, *size, *picture.size)
+            )
         if size:
             _check_bounds(path, picture.persons, np.array(size), report)
 
 
-def _check_bounds(path: str, persons: Iterable[Person], size: np.ndarray,
-                  report: SplitReport) -> None:
+def _check_bounds(
+    path: str, persons: Iterable[Person], size: np.ndarray, report: SplitReport
+) -> None:
     for person in persons:
         where = f'{path}, {person.name}'
         inside = ((person.keypoints >= 0) & (person.keypoints <= size)).all(1)
         for x, y in person.keypoints[~inside]:
             report.problems['keypoints outside of the image'].append(
-                f'{where}: ({x:g}, {y:g}) in {size[0]}x{size[1]}')
+                f'{where}: ({x:g}, {y:g}) in {size[0]}x{size[1]}'
+            )
         if person.box is None:
             continue
         low, high = person.box[:2], person.box[2:]
         if not (high > low).all():
-            report.problems['empty boxes'].append(
-                f'{where}: xyxy {person.box.tolist()}')
-        elif (low < -BOX_TOLERANCE).any() or (high >
-                                              size + BOX_TOLERANCE).any():
+            report.problems['empty boxes'].append(f'{where}: xyxy {person.box.tolist()}')
+        elif (low < -BOX_TOLERANCE).any() or (high > size + BOX_TOLERANCE).any():
             report.problems['boxes outside of the image'].append(
-                f'{where}: xyxy {person.box.tolist()} in '
-                f'{size[0]}x{size[1]}')
+                f'{where}: xyxy {person.box.tolist()} in {size[0]}x{size[1]}'
+            )
 
 
 def _check_dataset(config: dict, report: SplitReport) -> None:
@@ -318,7 +312,8 @@ def _check_dataset(config: dict, report: SplitReport) -> None:
     except (KeyError, TypeError, ValueError) as error:
         report.problems['malformed annotations'].append(
             f'{dataset.ann_file} or its detections are not as COCO or MPII '
-            f'have them: {type(error).__name__}: {error}')
+            f'have them: {type(error).__name__}: {error}'
+        )
         return
     if config.get('headbox_file'):
         _check_heads(config['headbox_file'], persons, report)
@@ -327,16 +322,16 @@ def _check_dataset(config: dict, report: SplitReport) -> None:
     if used is not None:
         detected = {
             str(Path(prefix) / image['file_name'])
-            for image in content['images'] if image['id'] in used
+            for image in content['images']
+            if image['id'] in used
         }
     read = {
-        path: picture
-        for path, picture in pictures.items()
-        if picture.persons or path in detected
+        path: picture for path, picture in pictures.items() if picture.persons or path in detected
     }
     if not read:
         report.problems['nothing to read'].append(
-            f'{dataset.ann_file} has no person with a labelled keypoint')
+            f'{dataset.ann_file} has no person with a labelled keypoint'
+        )
     everyone = [p for picture in read.values() for p in picture.persons]
     report.images += len(read)
     report.persons += len(everyone)
@@ -362,13 +357,9 @@ def check_split(cfg: Config, split: str) -> SplitReport:
     report = SplitReport(split)
     for key, path in cli.split_paths(cfg, split):
         if not Path(path).exists():
-            report.problems['missing files and folders'].append(
-                f'{path} ({key})')
+            report.problems['missing files and folders'].append(f'{path} ({key})')
     for config in _inner_datasets(cfg[f'{split}_dataloader']['dataset']):
-        missing = {
-            key
-            for key, path in cli.data_paths(config) if not Path(path).exists()
-        }
+        missing = {key for key, path in cli.data_paths(config) if not Path(path).exists()}
         if 'ann_file' in missing:
             continue
         config = {k: v for k, v in config.items() if k not in missing}
@@ -377,5 +368,6 @@ def check_split(cfg: Config, split: str) -> SplitReport:
         except (AssertionError, KeyError, TypeError, ValueError) as error:
             raise cli.InputError(
                 f'config {cfg.filename}: {split}_dataloader.dataset: '
-                f'{type(error).__name__}: {error}') from error
+                f'{type(error).__name__}: {error}'
+            ) from error
     return report

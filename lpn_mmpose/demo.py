@@ -1,9 +1,9 @@
 """What ``tools/demo.py`` does: poses in photographs and videos, as pictures."""
+
 import argparse
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import List
 
 from mmpose.apis import MMPoseInferencer
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from .errors import InputError
 from .media import check_readable, list_inputs, person_tables
 
 
-def run(args: argparse.Namespace) -> List[str]:
+def run(args: argparse.Namespace) -> list[str]:
     """Draw the poses of all inputs and write them as JSON.
 
     Args:
@@ -28,8 +28,10 @@ def run(args: argparse.Namespace) -> List[str]:
     """
     files = list_inputs(args.input)
     if Path(args.out_dir).resolve() == files[0].resolve().parent:
-        raise InputError(f'--out-dir {args.out_dir} is the folder of the '
-                         'input, which would be drawn over; give another')
+        raise InputError(
+            f'--out-dir {args.out_dir} is the folder of the '
+            'input, which would be drawn over; give another'
+        )
     single = len(files) == 1
     if single:
         check_readable(files[0])
@@ -41,7 +43,8 @@ def run(args: argparse.Namespace) -> List[str]:
             det_weights=args.det_weights,
             det_cat_ids=[0],
             device=args.device,
-            show_progress=False)
+            show_progress=False,
+        )
     names = inferencer.inferencer.model.dataset_meta['keypoint_id2name']
     out_dir = Path(args.out_dir)
     lines, done = [], 0
@@ -52,8 +55,8 @@ def run(args: argparse.Namespace) -> List[str]:
             lines.append(f'skipped: {error}')
             continue
         frames = [
-            result['predictions'][0] for result in inferencer(
-                str(file), vis_out_dir=str(out_dir), pred_out_dir=str(out_dir))
+            result['predictions'][0]
+            for result in inferencer(str(file), vis_out_dir=str(out_dir), pred_out_dir=str(out_dir))
         ]
         done += 1
         if single and len(frames) == 1:
@@ -61,7 +64,8 @@ def run(args: argparse.Namespace) -> List[str]:
             lines += person_tables(
                 [names[i] for i in range(len(names))],
                 [person['keypoints'] for person in persons],
-                [person['keypoint_scores'] for person in persons])
+                [person['keypoint_scores'] for person in persons],
+            )
         else:
             persons = sum(map(len, frames))
             lines.append(f'{file}: frames {len(frames)}, persons {persons}')

@@ -6,6 +6,7 @@ to the potential" of so small a network. Stage 0 starts from scratch; each
 later one starts from the best weights of the stage before, with a fresh
 optimizer and the whole learning-rate schedule from its beginning.
 """
+
 import argparse
 import copy
 import gc
@@ -14,7 +15,6 @@ import json
 import os
 import os.path as osp
 import time
-from typing import Dict, List, Optional
 
 import mmengine
 from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ class StageRecord:
     def __init__(self, work_dir: str, cfg: Config) -> None:
         self.path = osp.join(work_dir, RECORD)
         self.config = fingerprint(cfg)
-        self.stages: List[Dict] = []
+        self.stages: list[dict] = []
         if not osp.exists(self.path):
             return
         try:
@@ -53,23 +53,23 @@ class StageRecord:
                 record = json.load(file)
             self.stages, config = record['stages'], record['config']
         except (ValueError, KeyError, TypeError) as error:
-            raise cli.InputError(f'{self.path} cannot be read ({error}); '
-                                 'give another --work-dir') from error
+            raise cli.InputError(
+                f'{self.path} cannot be read ({error}); give another --work-dir'
+            ) from error
         if config != self.config:
             raise cli.InputError(
                 f'{work_dir} holds stages trained with another config or '
-                'other --cfg-options; give another --work-dir')
+                'other --cfg-options; give another --work-dir'
+            )
 
-    def add(self, stage: Dict) -> None:
+    def add(self, stage: dict) -> None:
         """Append a finished stage and write the record, all or nothing."""
         self.stages.append(stage)
         if is_main_process():
             partial = f'{self.path}.partial'
             mmengine.dump(
-                dict(config=self.config, stages=self.stages),
-                partial,
-                file_format='json',
-                indent=2)
+                dict(config=self.config, stages=self.stages), partial, file_format='json', indent=2
+            )
             os.replace(partial, self.path)
         barrier()
 
@@ -100,17 +100,16 @@ def metric_and_rule(cfg: Config) -> tuple:
     """
     hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
     metric, rule = hook.get('save_best'), hook.get('rule', 'greater')
-    if not isinstance(metric, str) or metric == 'auto' or \
-            rule not in ('greater', 'less'):
+    if not isinstance(metric, str) or metric == 'auto' or rule not in ('greater', 'less'):
         raise cli.InputError(
             f'{cfg.filename}: the stages are linked by their best weights, '
             'so default_hooks.checkpoint.save_best must name a metric and '
-            "rule be 'greater' or 'less'")
+            "rule be 'greater' or 'less'"
+        )
     return metric, rule == 'greater'
 
 
-def stage_config(cfg: Config, index: int, work_dir: str,
-                 previous: Optional[str]) -> Config:
+def stage_config(cfg: Config, index: int, work_dir: str, previous: str | None) -> Config:
     """Return the config of one stage.
 
     Args:
@@ -139,7 +138,7 @@ def stage_config(cfg: Config, index: int, work_dir: str,
     return cfg
 
 
-def run_stage(cfg: Config, index: int, metric: str) -> Dict:
+def run_stage(cfg: Config, index: int, metric: str) -> dict:
     """Train one stage, or go on with it.
 
     Args:
@@ -158,8 +157,7 @@ def run_stage(cfg: Config, index: int, metric: str) -> Dict:
     if not osp.isfile(info.get('best_ckpt') or ''):
         # killed after the last epoch's checkpoint and before its evaluation,
         # or between removing the old best weights and saving the new ones
-        print_log('the best weights are missing: evaluating the last ones',
-                  'current')
+        print_log('the best weights are missing: evaluating the last ones', 'current')
         info.pop('best_score', None)
         runner.val_loop.run()
     best = info['best_ckpt']
@@ -168,20 +166,20 @@ def run_stage(cfg: Config, index: int, metric: str) -> Dict:
         epochs=runner.epoch,
         metric=metric,
         best=float(info['best_score']),
-        checkpoint=osp.join(
-            osp.basename(osp.normpath(cfg.work_dir)), osp.basename(best)),
-        minutes=round((time.monotonic() - start) / 60, 2))
+        checkpoint=osp.join(osp.basename(osp.normpath(cfg.work_dir)), osp.basename(best)),
+        minutes=round((time.monotonic() - start) / 60, 2),
+    )
     del runner
     gc.collect()  # the data loaders' workers end with their loaders
     return stage
 
 
-def best_stage(stages: List[Dict], greater: bool) -> Dict:
+def best_stage(stages: list[dict], greater: bool) -> dict:
     """Return the stage with the best metric, the first of equals."""
     return (max if greater else min)(stages, key=lambda s: s['best'])
 
 
-def stale(stages: List[Dict], greater: bool, patience: int) -> bool:
+def stale(stages: list[dict], greater: bool, patience: int) -> bool:
     """Whether the last ``patience`` stages have not improved the metric."""
     if len(stages) <= patience:
         return False
@@ -189,7 +187,7 @@ def stale(stages: List[Dict], greater: bool, patience: int) -> bool:
     return len(stages) - 1 - stages.index(best) >= patience
 
 
-def train_stages(cfg: Config, stages: int, patience: int) -> List[Dict]:
+def train_stages(cfg: Config, stages: int, patience: int) -> list[dict]:
     """Train in stages, or go on where an earlier call ended.
 
     Args:
@@ -213,7 +211,9 @@ def train_stages(cfg: Config, stages: int, patience: int) -> List[Dict]:
         if stale(record.stages, greater, patience):
             print_log(
                 f'{patience} stage(s) without a better {metric}: stopping '
-                f'after {len(record.stages)} of {stages}', 'current')
+                f'after {len(record.stages)} of {stages}',
+                'current',
+            )
             break
         previous = None
         if record.stages:
@@ -221,28 +221,28 @@ def train_stages(cfg: Config, stages: int, patience: int) -> List[Dict]:
             if not osp.isfile(previous):
                 raise cli.InputError(
                     f'{previous}, the best of the stage before, is gone; put '
-                    'it back or give another --work-dir')
+                    'it back or give another --work-dir'
+                )
         index = len(record.stages)
         stage = stage_config(cfg, index, work_dir, previous)
         record.add(run_stage(stage, index, metric))
     return record.stages
 
 
-def stage_table(stages: List[Dict], greater: bool) -> str:
+def stage_table(stages: list[dict], greater: bool) -> str:
     """Return the stages as text, the best one marked."""
     best = best_stage(stages, greater)
-    lines = [
-        f'{"stage":>5}  {"epochs":>6}  {stages[0]["metric"]:>14}  '
-        f'{"minutes":>8}  checkpoint'
-    ]
+    lines = [f'{"stage":>5}  {"epochs":>6}  {stages[0]["metric"]:>14}  {"minutes":>8}  checkpoint']
     for stage in stages:
-        lines.append(f'{stage["stage"]:>5}  {stage["epochs"]:>6}  '
-                     f'{stage["best"]:>14.4f}  {stage["minutes"]:>8.1f}  '
-                     f'{stage["checkpoint"]}{" *" if stage is best else ""}')
+        lines.append(
+            f'{stage["stage"]:>5}  {stage["epochs"]:>6}  '
+            f'{stage["best"]:>14.4f}  {stage["minutes"]:>8.1f}  '
+            f'{stage["checkpoint"]}{" *" if stage is best else ""}'
+        )
     return '\n'.join(lines)
 
 
-def plot_stages(work_dir: str, stages: List[Dict], greater: bool) -> str:
+def plot_stages(work_dir: str, stages: list[dict], greater: bool) -> str:
     """Draw the metric over the epochs of all stages.
 
     Args:
@@ -260,11 +260,13 @@ def plot_stages(work_dir: str, stages: List[Dict], greater: bool) -> str:
     for stage in stages:
         folder = osp.join(work_dir, f'stage_{stage["stage"]}')
         rows = [row for row in read_scalars(folder)[1] if metric in row]
-        axes.plot([done + row['step'] for row in rows],
-                  [row[metric] for row in rows],
-                  'o-',
-                  markersize=3,
-                  label=f'stage {stage["stage"]}: {stage["best"]:.4f}')
+        axes.plot(
+            [done + row['step'] for row in rows],
+            [row[metric] for row in rows],
+            'o-',
+            markersize=3,
+            label=f'stage {stage["stage"]}: {stage["best"]:.4f}',
+        )
         done += stage['epochs']
         axes.axvline(done, color='0.85', zorder=0)
     axes.axhline(best_stage(stages, greater)['best'], color='0.5', ls=':')
@@ -280,41 +282,37 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Train in stages, each from the best weights of the one '
         'before. Started again with the same command, it goes on where it '
-        'was interrupted.')
+        'was interrupted.'
+    )
     parser.add_argument('config', help='train config file path')
+    parser.add_argument('--stages', type=int, required=True, help='stages in all')
     parser.add_argument(
-        '--stages', type=int, required=True, help='stages in all')
-    parser.add_argument(
-        '--patience',
-        type=int,
-        default=1,
-        help='stages without a better metric after which to stop')
+        '--patience', type=int, default=1, help='stages without a better metric after which to stop'
+    )
     parser.add_argument('--work-dir', help='the dir to save logs and models')
-    parser.add_argument(
-        '--amp', action='store_true', help='mixed-precision training')
+    parser.add_argument('--amp', action='store_true', help='mixed-precision training')
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate with the actual batch size')
+        help='scale the learning rate with the actual batch size',
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config: key=value ...')
+        help='override settings of the config: key=value ...',
+    )
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher')
+        help='job launcher',
+    )
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
     # what MMPose's tool has besides
     parser.set_defaults(
-        resume=None,
-        no_validate=False,
-        show=False,
-        show_dir=None,
-        interval=1,
-        wait_time=1.)
+        resume=None, no_validate=False, show=False, show_dir=None, interval=1, wait_time=1.0
+    )
     args = parser.parse_args()
     for name in ('stages', 'patience'):
         if getattr(args, name) < 1:

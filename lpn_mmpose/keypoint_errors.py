@@ -1,5 +1,4 @@
 """Where a model's predictions are wrong."""
-from typing import Dict, List
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -33,8 +32,7 @@ def find_swaps(persons: Persons, thr: float) -> np.ndarray:
         labelled.
     """
     mirrored = persons.mirrored
-    other = np.linalg.norm(
-        persons.predicted - persons.annotated[:, mirrored], axis=-1)
+    other = np.linalg.norm(persons.predicted - persons.annotated[:, mirrored], axis=-1)
     comparable = persons.labelled & persons.labelled[:, mirrored]
     comparable &= mirrored != np.arange(len(mirrored))
     near = other <= thr * persons.sizes[:, None]
@@ -67,7 +65,7 @@ def rank(persons: Persons, thr: float) -> np.ndarray:
     return order[usable[order]]
 
 
-def analyse(persons: Persons, thr: float) -> Dict:
+def analyse(persons: Persons, thr: float) -> dict:
     """Measure errors joint by joint.
 
     Args:
@@ -112,30 +110,27 @@ def analyse(persons: Persons, thr: float) -> Dict:
             right=shares[0],
             swapped=shares[1],
             elsewhere=shares[2],
-            swaps=int(swapped[:, i].sum()))
+            swaps=int(swapped[:, i].sum()),
+        )
     return dict(
         unit=persons.unit,
         thr=thr,
         persons=len(persons.sizes),
         measured=int(np.isfinite(persons.sizes).sum()),
-        mean=dict(
-            pck=float(np.nanmean(right)),
-            pck_sides_forgiven=float(np.nanmean(forgiven))),
+        mean=dict(pck=float(np.nanmean(right)), pck_sides_forgiven=float(np.nanmean(forgiven))),
         swaps=dict(
-            count=int(swapped.sum()),
-            of=int(paired.sum()),
-            persons=int(swapped.any(1).sum())),
+            count=int(swapped.sum()), of=int(paired.sum()), persons=int(swapped.any(1).sum())
+        ),
         joints=joints,
         curve=dict(
             thresholds=THRESHOLDS.tolist(),
             mean=values(np.nanmean(curves, axis=1)),
-            joints={
-                name: values(curves[:, i])
-                for i, name in enumerate(persons.names)
-            }))
+            joints={name: values(curves[:, i]) for i, name in enumerate(persons.names)},
+        ),
+    )
 
 
-def describe(persons: Persons, indices: np.ndarray, thr: float) -> List[Dict]:
+def describe(persons: Persons, indices: np.ndarray, thr: float) -> list[dict]:
     """Describe single persons.
 
     Returns:
@@ -156,11 +151,13 @@ def describe(persons: Persons, indices: np.ndarray, thr: float) -> List[Dict]:
                 right=int(right[i].sum()),
                 labelled=int(labelled.sum()),
                 swaps=int(swapped[i].sum()),
-                mean_error=float(mean) if np.isfinite(mean) else None))
+                mean_error=float(mean) if np.isfinite(mean) else None,
+            )
+        )
     return lines
 
 
-def draw_pck(result: Dict) -> Figure:
+def draw_pck(result: dict) -> Figure:
     """Draw the PCK curves.
 
     Args:
@@ -181,23 +178,23 @@ def draw_pck(result: Dict) -> Figure:
             '--' if name.startswith('right_') else '-',
             color=colors[part],
             linewidth=1.2,
-            label=name)
-    axes.plot(
-        curve['thresholds'], curve['mean'], 'k', linewidth=3, label='mean')
+            label=name,
+        )
+    axes.plot(curve['thresholds'], curve['mean'], 'k', linewidth=3, label='mean')
     axes.axvline(result['thr'], color='grey', linewidth=0.8)
     axes.set(
         xlabel=f'threshold / {result["unit"]} size',
         ylabel='PCK',
         xlim=(0, curve['thresholds'][-1]),
         ylim=(0, 1),
-        title=f'PCK@{result["thr"]:g} {result["mean"]["pck"]:.3f}, '
-        f'{result["measured"]} persons')
+        title=f'PCK@{result["thr"]:g} {result["mean"]["pck"]:.3f}, {result["measured"]} persons',
+    )
     axes.grid(alpha=0.3)
     figure.legend(loc='outside right upper')
     return figure
 
 
-def draw_outcomes(result: Dict) -> Figure:
+def draw_outcomes(result: dict) -> Figure:
     """Draw which share of each joint is right, swapped or elsewhere.
 
     Args:
@@ -207,14 +204,18 @@ def draw_outcomes(result: Dict) -> Figure:
     axes = figure.subplots()
     names = [n for n, joint in result['joints'].items() if joint['labelled']]
     left = np.zeros(len(names))
-    for key, color in (('right', 'tab:green'), ('swapped', 'tab:orange'),
-                       ('elsewhere', 'tab:grey')):
+    for key, color in (
+        ('right', 'tab:green'),
+        ('swapped', 'tab:orange'),
+        ('elsewhere', 'tab:grey'),
+    ):
         shares = np.array([result['joints'][name][key] for name in names])
         axes.barh(names, shares, left=left, color=color, label=key)
         for y, (start, share) in enumerate(zip(left, shares)):
             if share >= 0.04:
-                axes.text(start + share / 2, y, f'{share:.0%}', ha='center',
-                          va='center', fontsize=8)
+                axes.text(
+                    start + share / 2, y, f'{share:.0%}', ha='center', va='center', fontsize=8
+                )
         left = left + shares
     axes.invert_yaxis()
     swaps = result['swaps']
@@ -222,6 +223,7 @@ def draw_outcomes(result: Dict) -> Figure:
         xlim=(0, 1),
         xlabel='share of labelled joints',
         title=f'at {result["thr"]:g} of the {result["unit"]} size; left and '
-        f'right swapped: {swaps["count"]} of {swaps["of"]} joints')
+        f'right swapped: {swaps["count"]} of {swaps["of"]} joints',
+    )
     figure.legend(loc='outside lower center', ncols=3)
     return figure

@@ -1,9 +1,10 @@
 """What MMEngine writes while it trains, read back and drawn."""
+
 import json
 import math
 import os.path as osp
+from collections.abc import Sequence
 from glob import escape, glob
-from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ NO_METRICS = ('data_time', 'time', 'step')
 ERRORS = ('EPE', 'MPJPE', 'NME', 'loss')
 
 
-def log_files(path: str) -> List[str]:
+def log_files(path: str) -> list[str]:
     """List the scalars of a run, in the order in which they were written.
 
     Args:
@@ -36,11 +37,10 @@ def log_files(path: str) -> List[str]:
         files = sorted(glob(osp.join(escape(path), pattern)))
         if files:
             return files
-    raise InputError(f'{path} is no work directory: it has no '
-                     '*/vis_data/scalars.json')
+    raise InputError(f'{path} is no work directory: it has no */vis_data/scalars.json')
 
 
-def read_file(path: str) -> List[Dict]:
+def read_file(path: str) -> list[dict]:
     """Read a JSON file of scalars, a row a line.
 
     Raises:
@@ -57,13 +57,14 @@ def read_file(path: str) -> List[Dict]:
         except (KeyError, TypeError, ValueError):
             if number == len(lines):
                 break
-            raise InputError(f'{path}, line {number} is no row of '
-                             'scalars as MMEngine writes them') from None
+            raise InputError(
+                f'{path}, line {number} is no row of scalars as MMEngine writes them'
+            ) from None
         rows.append(row)
     return rows
 
 
-def read_scalars(path: str) -> Tuple[List[Dict], List[Dict]]:
+def read_scalars(path: str) -> tuple[list[dict], list[dict]]:
     """Read the scalars of a run, resumed or not.
 
     Of a run that was started several times, a later start counts from its
@@ -101,7 +102,7 @@ def read_scalars(path: str) -> Tuple[List[Dict], List[Dict]]:
     return training, validation
 
 
-def metric_names(validation: Sequence[Dict]) -> List[str]:
+def metric_names(validation: Sequence[dict]) -> list[str]:
     """List the metrics of validation rows.
 
     Left out are those that belong to one keypoint, ``PCK@0.2/neck`` beside
@@ -109,13 +110,13 @@ def metric_names(validation: Sequence[Dict]) -> List[str]:
     """
     names = dict.fromkeys(name for row in validation for name in row)
     return [
-        name for name in names if name not in NO_METRICS and not any(
-            name.startswith(f'{other}/') for other in names)
+        name
+        for name in names
+        if name not in NO_METRICS and not any(name.startswith(f'{other}/') for other in names)
     ]
 
 
-def curve(rows: Tuple[List[Dict], List[Dict]],
-          key: str) -> Tuple[np.ndarray, np.ndarray, str]:
+def curve(rows: tuple[list[dict], list[dict]], key: str) -> tuple[np.ndarray, np.ndarray, str]:
     """Return one scalar of a run.
 
     Args:
@@ -139,16 +140,17 @@ def curve(rows: Tuple[List[Dict], List[Dict]],
     return steps, values, unit
 
 
-def default_keys(runs: Sequence[Tuple[List[Dict], List[Dict]]]) -> List[str]:
+def default_keys(runs: Sequence[tuple[list[dict], list[dict]]]) -> list[str]:
     """Return the loss, the learning rate and the metrics that runs have."""
     names = [name for _, val in runs for name in metric_names(val)]
     return [
-        key for key in dict.fromkeys(['loss', 'lr', *names])
+        key
+        for key in dict.fromkeys(['loss', 'lr', *names])
         if any(len(curve(run, key)[0]) for run in runs)
     ]
 
 
-def summary(rows: Tuple[List[Dict], List[Dict]]) -> List[str]:
+def summary(rows: tuple[list[dict], list[dict]]) -> list[str]:
     """Say in lines how far a run is: the last loss, last and best metrics.
 
     The best metric is the highest, of :data:`ERRORS` the lowest.
@@ -158,21 +160,22 @@ def summary(rows: Tuple[List[Dict], List[Dict]]) -> List[str]:
     if training:
         row = training[-1]
         epoch = f'epoch {row["epoch"]}, ' if 'epoch' in row else ''
-        values = [f'{key} {row[key]:.4g}' for key in ('loss', 'lr')
-                  if key in row]
+        values = [f'{key} {row[key]:.4g}' for key in ('loss', 'lr') if key in row]
         lines.append(f'{epoch}iteration {row["iter"]}: ' + ', '.join(values))
     for name in metric_names(validation):
         steps, values, unit = curve(rows, name)
         error = any(word in name for word in ERRORS)
         best = values.argmin() if error else values.argmax()
-        lines.append(f'{name}: last {values[-1]:.4f} ({unit} {steps[-1]:.0f}),'
-                     f' best {values[best]:.4f} ({unit} {steps[best]:.0f})')
+        lines.append(
+            f'{name}: last {values[-1]:.4f} ({unit} {steps[-1]:.0f}),'
+            f' best {values[best]:.4f} ({unit} {steps[best]:.0f})'
+        )
     return lines
 
 
-def draw_curves(runs: Dict[str, Tuple[List[Dict], List[Dict]]],
-                keys: Sequence[str],
-                title: str = '') -> Figure:
+def draw_curves(
+    runs: dict[str, tuple[list[dict], list[dict]]], keys: Sequence[str], title: str = ''
+) -> Figure:
     """Draw scalars, a panel each with all runs in it.
 
     Args:
@@ -187,7 +190,7 @@ def draw_curves(runs: Dict[str, Tuple[List[Dict], List[Dict]]],
     lines = -(-len(keys) // columns)
     figure = Figure((5 * columns, 3.6 * lines + 0.5), layout='constrained')
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for panel in panels[len(keys):]:
+    for panel in panels[len(keys) :]:
         panel.remove()
     for panel, key in zip(panels, keys):
         units = []
@@ -197,23 +200,20 @@ def draw_curves(runs: Dict[str, Tuple[List[Dict], List[Dict]]],
                 panel.plot([], [])  # a run keeps its colour in every panel
                 continue
             units.append(unit)
-            panel.plot(
-                steps, values, label=name,
-                marker='.' if len(steps) < 50 else None)
+            panel.plot(steps, values, label=name, marker='.' if len(steps) < 50 else None)
         panel.set(title=key, xlabel=' / '.join(dict.fromkeys(units)))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
     handles = panels[0].get_lines()
     if len(runs) > 1:
-        figure.legend(
-            handles, list(runs), loc='outside lower center',
-            ncols=min(len(runs), 4))
+        figure.legend(handles, list(runs), loc='outside lower center', ncols=min(len(runs), 4))
     figure.suptitle(title or next(iter(runs)) if len(runs) == 1 else title)
     return figure
 
 
-def iteration_times(rows: Tuple[List[Dict], List[Dict]],
-                    include_outliers: bool = False) -> Dict[str, float]:
+def iteration_times(
+    rows: tuple[list[dict], list[dict]], include_outliers: bool = False
+) -> dict[str, float]:
     """Return the times of a run's training iterations.
 
     Args:
@@ -228,12 +228,13 @@ def iteration_times(rows: Tuple[List[Dict], List[Dict]],
     training = [row for row in rows[0] if 'time' in row]
     if not include_outliers:
         training = [
-            row for before, row in zip(training, training[1:])
+            row
+            for before, row in zip(training, training[1:])
             if before.get('epoch') == row.get('epoch')
         ]
     if not training:
         return dict(seconds=float('nan'), data_seconds=float('nan'))
     return dict(
         seconds=float(np.mean([row['time'] for row in training])),
-        data_seconds=float(
-            np.mean([row.get('data_time', 0) for row in training])))
+        data_seconds=float(np.mean([row.get('data_time', 0) for row in training])),
+    )

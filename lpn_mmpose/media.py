@@ -2,8 +2,9 @@
 
 Needs NumPy and OpenCV alone.
 """
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def list_inputs(path: str) -> List[Path]:
+def list_inputs(path: str) -> list[Path]:
     """Return the images and videos that ``path`` stands for.
 
     Args:
@@ -36,8 +37,7 @@ def list_inputs(path: str) -> List[Path]:
         known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in known)
         if not files:
-            raise InputError(f'{path} holds no image or video '
-                             f'({", ".join(known)})')
+            raise InputError(f'{path} holds no image or video ({", ".join(known)})')
         return files
     if not path.is_file():
         raise InputError(f'{path} does not exist')
@@ -56,8 +56,7 @@ def check_readable(path: Path) -> None:
         raise InputError(f'{path} cannot be read as an image or a video')
 
 
-def keypoint_table(names: Sequence[str], keypoints: np.ndarray,
-                   scores: np.ndarray) -> str:
+def keypoint_table(names: Sequence[str], keypoints: np.ndarray, scores: np.ndarray) -> str:
     """Format one person's keypoints, a line each.
 
     Args:
@@ -73,8 +72,7 @@ def keypoint_table(names: Sequence[str], keypoints: np.ndarray,
     return '\n'.join(lines)
 
 
-def person_tables(names: Sequence[str], keypoints: np.ndarray,
-                  scores: np.ndarray) -> List[str]:
+def person_tables(names: Sequence[str], keypoints: np.ndarray, scores: np.ndarray) -> list[str]:
     """Format the first :data:`MAX_TABLES` persons of an image.
 
     Args:

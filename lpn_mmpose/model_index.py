@@ -4,6 +4,7 @@ After ``import lpn_mmpose``, ``MMPoseInferencer(pose2d=NAME)`` knows the names
 and aliases in our ``model-index.yml``, and MMEngine knows
 ``_base_ = 'lpn_mmpose::...'``.
 """
+
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +30,8 @@ def mim_root() -> Path:
             return folder
     raise FileNotFoundError(
         f'model-index.yml is neither in {folders[0]} nor in {folders[1]}: '
-        'the installation of lpn_mmpose is incomplete, install it again')
+        'the installation of lpn_mmpose is incomplete, install it again'
+    )
 
 
 def metafiles() -> Iterator[dict]:
@@ -40,6 +42,7 @@ def metafiles() -> Iterator[dict]:
         OpenMMLab's metafiles have them.
     """
     from mmengine.fileio import load
+
     root = mim_root()
     for path in load(root / 'model-index.yml')['Import']:
         yield load(root / path)
@@ -76,7 +79,8 @@ def find_model(name: str) -> tuple[str, str] | None:
             raise FileNotFoundError(
                 f"No weights for model '{model['Name']}': {missing}. To use "
                 f'weights of your own, give its config {config} and them: '
-                'MMPoseInferencer(pose2d=CONFIG, pose2d_weights=WEIGHTS)')
+                'MMPoseInferencer(pose2d=CONFIG, pose2d_weights=WEIGHTS)'
+            )
         return config, str(path)
     return None
 
@@ -99,6 +103,7 @@ def _config_scope(config: ModuleType) -> None:
     The scope of what it holds is MMPose's, in whose registries ours are.
     """
     from mmengine.utils import check_file_exist
+
     upstream = config.Config._get_cfg_path
 
     def get_cfg_path(cfg_path: str, filename: str):

@@ -29,9 +29,9 @@ Example:
     >>> ModelMeta.from_json(meta.to_json()) == meta
     True
 """
+
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Optional, Tuple
 
 #: Key of the JSON text in a model file.
 KEY = 'lpn_mmpose'
@@ -42,7 +42,7 @@ FORMAT = 1
 INPUT_NAME = 'image'
 #: Value of ``outputs`` to the names of the output tensors.
 OUTPUT_NAMES = {
-    'heatmaps': ('heatmaps', ),
+    'heatmaps': ('heatmaps',),
     'keypoints': ('keypoints', 'scores'),
     'boxes': ('boxes', 'scores'),
 }
@@ -72,9 +72,10 @@ class ModelMeta:
             or ``'int8'``.
         name (str): The config's name.
     """
-    input_size: Tuple[int, int]
-    mean: Tuple[float, ...]
-    std: Tuple[float, ...]
+
+    input_size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     dataset: str
     version: str
     channel_order: str = 'bgr'
@@ -83,8 +84,7 @@ class ModelMeta:
 
     def to_json(self) -> str:
         """Return the text that a model file carries."""
-        return json.dumps(
-            dict(format=FORMAT, task=self.task, **asdict(self)))
+        return json.dumps(dict(format=FORMAT, task=self.task, **asdict(self)))
 
     @staticmethod
     def from_json(text: str) -> 'ModelMeta':
@@ -104,20 +104,18 @@ class ModelMeta:
             content = json.loads(text)
             written, task = content['format'], content['task']
         except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(
-                f'not the metadata of an lpn_mmpose export: {error!r}'
-            ) from error
+            raise ValueError(f'not the metadata of an lpn_mmpose export: {error!r}') from error
         if written > FORMAT:
             raise ValueError(
                 f'metadata of format {written}, while this lpn_mmpose reads '
-                f'up to {FORMAT}: upgrade it, or export the model again')
+                f'up to {FORMAT}: upgrade it, or export the model again'
+            )
         for cls in (PoseMeta, DetectionMeta):
             if cls.task == task:
                 known = {field.name for field in fields(cls)}
-                return cls(**{
-                    key: _tuples(value)
-                    for key, value in content.items() if key in known
-                })
+                return cls(
+                    **{key: _tuples(value) for key, value in content.items() if key in known}
+                )
         raise ValueError(f'metadata of an unknown task {task!r}')
 
 
@@ -146,20 +144,21 @@ class PoseMeta(ModelMeta):
         skeleton_colors (tuple[tuple[int, int, int]]): A colour for each
             pair of ``skeleton``, RGB.
     """
+
     outputs: str = 'heatmaps'
-    heatmap_size: Tuple[int, int] = ()
+    heatmap_size: tuple[int, int] = ()
     codec: str = 'BetaSoftArgmaxHeatmap'
-    sigma: float = 2.
-    beta: Optional[float] = None
+    sigma: float = 2.0
+    beta: float | None = None
     quarter_offset: bool = True
     flip: bool = False
     bbox_padding: float = 1.25
-    keypoint_names: Tuple[str, ...] = ()
-    flip_indices: Tuple[int, ...] = ()
-    sigmas: Tuple[float, ...] = ()
-    skeleton: Tuple[Tuple[int, int], ...] = ()
-    keypoint_colors: Tuple[Tuple[int, int, int], ...] = ()
-    skeleton_colors: Tuple[Tuple[int, int, int], ...] = ()
+    keypoint_names: tuple[str, ...] = ()
+    flip_indices: tuple[int, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    skeleton: tuple[tuple[int, int], ...] = ()
+    keypoint_colors: tuple[tuple[int, int, int], ...] = ()
+    skeleton_colors: tuple[tuple[int, int, int], ...] = ()
 
     task = 'pose'
 
@@ -179,11 +178,12 @@ class DetectionMeta(ModelMeta):
         max_per_img (int): Boxes kept at most.
         classes (tuple[str]): The classes that ``scores`` is of: one.
     """
+
     outputs: str = 'boxes'
     pad_value: int = 114
     score_thr: float = 0.05
     iou_thr: float = 0.6
     max_per_img: int = 100
-    classes: Tuple[str, ...] = ('person', )
+    classes: tuple[str, ...] = ('person',)
 
     task = 'detection'

@@ -1,9 +1,9 @@
 """What ``tools/test.py --dump`` wrote, read back without trusting it."""
+
 import io
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Dict, List, Tuple
 
 import numpy as np
 import torch
@@ -28,15 +28,14 @@ def _load_storage(content: bytes):
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
-def _allowed_globals() -> Dict[Tuple[str, str], object]:
+def _allowed_globals() -> dict[tuple[str, str], object]:
     """The globals in a dump of pose data samples, by module and name."""
     allowed = {
         ('_codecs', 'encode'): _encode,
         ('collections', 'OrderedDict'): OrderedDict,
         ('numpy', 'dtype'): np.dtype,
         ('numpy', 'ndarray'): np.ndarray,
-        ('torch._utils', '_rebuild_tensor_v2'):
-        torch._utils._rebuild_tensor_v2,
+        ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
         ('torch.storage', '_load_from_bytes'): _load_storage,
     }
     for value in (np.empty(0), np.float64(0)):
@@ -60,11 +59,10 @@ class _Unpickler(pickle.Unpickler):
         try:
             return self.allowed[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f'it refers to {module}.{name}') from None
+            raise pickle.UnpicklingError(f'it refers to {module}.{name}') from None
 
 
-def load_dump(path: str) -> List[dict]:
+def load_dump(path: str) -> list[dict]:
     """Read the data samples that ``tools/test.py --dump`` wrote.
 
     Args:
@@ -83,19 +81,24 @@ def load_dump(path: str) -> List[dict]:
         with open(path, 'rb') as file:
             samples = _Unpickler(file).load()
     except FileNotFoundError:
-        raise InputError(f'predictions {path} do not exist; write them with '
-                         'tools/test.py --dump') from None
+        raise InputError(
+            f'predictions {path} do not exist; write them with tools/test.py --dump'
+        ) from None
     except pickle.UnpicklingError as error:
         raise InputError(
             f'predictions {path} are refused: {error}, and dumps of '
-            'tools/test.py hold arrays and numbers alone') from None
+            'tools/test.py hold arrays and numbers alone'
+        ) from None
     except Exception as error:  # a broken pickle can raise anything
-        raise InputError(f'predictions {path} cannot be read: '
-                         f'{type(error).__name__}: {error}') from error
-    if not (isinstance(samples, list) and samples
-            and all(isinstance(sample, dict) for sample in samples)):
-        raise InputError(f'{path} holds no list of predictions; write it '
-                         'with tools/test.py --dump')
+        raise InputError(
+            f'predictions {path} cannot be read: {type(error).__name__}: {error}'
+        ) from error
+    if not (
+        isinstance(samples, list)
+        and samples
+        and all(isinstance(sample, dict) for sample in samples)
+    ):
+        raise InputError(f'{path} holds no list of predictions; write it with tools/test.py --dump')
     return samples
 
 
@@ -112,11 +115,10 @@ def keypoint_meta(cfg: Config) -> dict:
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
-    return parse_pose_metainfo(
-        dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO)
+    return parse_pose_metainfo(dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO)
 
 
-def person_unit(cfg: Config) -> Tuple[str, float]:
+def person_unit(cfg: Config) -> tuple[str, float]:
     """Return in which unit a config's evaluator measures errors, and where.
 
     Returns:
@@ -130,12 +132,11 @@ def person_unit(cfg: Config) -> Tuple[str, float]:
         evaluators = [evaluators]
     for evaluator in evaluators:
         if evaluator.get('type') == 'TorsoPCKAccuracy':
-            return 'torso', 0.
-        if evaluator.get('type') in ('MpiiPCKAccuracy',
-                                     'ReleaseMpiiPCKAccuracy'):
+            return 'torso', 0.0
+        if evaluator.get('type') in ('MpiiPCKAccuracy', 'ReleaseMpiiPCKAccuracy'):
             # MPII counts from 1
-            return 'head', 1. - evaluator.get('bias', 0.)
-    return 'bbox', 0.
+            return 'head', 1.0 - evaluator.get('bias', 0.0)
+    return 'bbox', 0.0
 
 
 @dataclass
@@ -155,7 +156,8 @@ class Persons:
         images (list[str]): Paths of the N images.
         ids (list[int]): Ids of the N annotations.
     """
-    names: List[str]
+
+    names: list[str]
     mirrored: np.ndarray
     predicted: np.ndarray
     annotated: np.ndarray
@@ -163,8 +165,8 @@ class Persons:
     sizes: np.ndarray
     unit: str
     boxes: np.ndarray
-    images: List[str]
-    ids: List[int]
+    images: list[str]
+    ids: list[int]
 
 
 def read_persons(path: str, cfg: Config) -> Persons:
@@ -189,25 +191,30 @@ def read_persons(path: str, cfg: Config) -> Persons:
             visible = np.asarray(truth['keypoints_visible'], float)
             if visible.ndim == 3:  # as PCKAccuracy: [..., 1] are weights
                 visible = visible[..., 0]
-            columns.append((
-                np.asarray(pred['keypoints'], float).reshape(shape)[0],
-                np.asarray(truth['keypoints'], float).reshape(shape)[0],
-                visible.reshape(shape[:2])[0] > 0,
-                np.asarray(truth['bboxes'], float).reshape(1, 4)[0],
-                float(np.ravel(truth['head_size'])[0])
-                if unit == 'head' else np.nan,
-                str(sample['img_path']), int(sample.get('id', index))))
+            columns.append(
+                (
+                    np.asarray(pred['keypoints'], float).reshape(shape)[0],
+                    np.asarray(truth['keypoints'], float).reshape(shape)[0],
+                    visible.reshape(shape[:2])[0] > 0,
+                    np.asarray(truth['bboxes'], float).reshape(1, 4)[0],
+                    float(np.ravel(truth['head_size'])[0]) if unit == 'head' else np.nan,
+                    str(sample['img_path']),
+                    int(sample.get('id', index)),
+                )
+            )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(
                 f'{path}, prediction {index} is not one of a person with the '
                 f'{len(names)} keypoints of {cfg.filename}: '
-                f'{type(error).__name__}: {error}') from None
+                f'{type(error).__name__}: {error}'
+            ) from None
     *arrays, images, ids = zip(*columns)
     predicted, annotated, labelled, boxes, heads = map(np.stack, arrays)
     if not annotated.any():
         raise InputError(
             f'{path} has no ground truth, as the boxes were detected; test '
-            'with --cfg-options test_dataloader.dataset.bbox_file=None')
+            'with --cfg-options test_dataloader.dataset.bbox_file=None'
+        )
     predicted += shift
     if unit == 'torso':
         sizes = torso_sizes(annotated, labelled, names)
@@ -217,6 +224,15 @@ def read_persons(path: str, cfg: Config) -> Persons:
         sizes = np.ptp(boxes.reshape(-1, 2, 2), axis=1).max(-1)
     if not np.isfinite(sizes).any():
         raise InputError(f'{path} has no person whose {unit} is annotated')
-    return Persons(names, np.asarray(meta['flip_indices']), predicted,
-                   annotated, labelled, sizes, unit, boxes, list(images),
-                   list(ids))
+    return Persons(
+        names,
+        np.asarray(meta['flip_indices']),
+        predicted,
+        annotated,
+        labelled,
+        sizes,
+        unit,
+        boxes,
+        list(images),
+        list(ids),
+    )

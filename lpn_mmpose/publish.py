@@ -1,7 +1,7 @@
 """Training checkpoints to small files that one can ship."""
+
 import hashlib
 from pathlib import Path
-from typing import Dict
 
 import torch
 
@@ -26,16 +26,13 @@ def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
     Raises:
         KeyError: If there is no ``state_dict``.
     """
-    state_dict: Dict[str, torch.Tensor] = {
+    state_dict: dict[str, torch.Tensor] = {
         key: value.half() if half and value.is_floating_point() else value
         for key, value in checkpoint['state_dict'].items()
     }
     kept = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')
     meta = checkpoint.get('meta', {})
-    return dict(
-        state_dict=state_dict,
-        meta={key: meta[key]
-              for key in kept if key in meta})
+    return dict(state_dict=state_dict, meta={key: meta[key] for key in kept if key in meta})
 
 
 def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
@@ -56,8 +53,7 @@ def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
     """
     checkpoint = load_checkpoint(str(src))
     if 'state_dict' not in checkpoint:
-        raise InputError(f'{src} has no "state_dict": it is not an MMEngine '
-                         'checkpoint')
+        raise InputError(f'{src} has no "state_dict": it is not an MMEngine checkpoint')
     dst = Path(dst)
     dst.parent.mkdir(parents=True, exist_ok=True)
     torch.save(published_checkpoint(checkpoint, half), dst)

@@ -1,11 +1,13 @@
 """Speed of the published networks on this machine's CPU, and its picture."""
+
 import platform
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from .model_zoo import PublishedRow
 COLORS = {
     'pose_resnet': ('SimpleBaseline', 'tab:blue'),
     'pose_hrnet': ('HRNet', 'tab:orange'),
-    'lpn': ('LPN', 'tab:green')
+    'lpn': ('LPN', 'tab:green'),
 }
 #: Square points of a bubble for a million parameters.
 POINTS_PER_MILLION = 60
@@ -57,17 +59,17 @@ class Network:
         return sum(p.numel() for p in self.model.parameters())
 
 
-def with_flip(forward: Callable[[Tensor], Tensor], images: Tensor,
-              flip_indices: Sequence[int]) -> Callable[[bool], Tensor]:
+def with_flip(
+    forward: Callable[[Tensor], Tensor], images: Tensor, flip_indices: Sequence[int]
+) -> Callable[[bool], Tensor]:
     """Return :attr:`Network.heatmaps` of a network in PyTorch."""
 
     def heatmaps(flip: bool) -> Tensor:
         heatmaps = forward(images)
         if flip:
             mirrored = flip_heatmaps(
-                forward(images.flip(-1)),
-                flip_indices=flip_indices,
-                shift_heatmap=True)
+                forward(images.flip(-1)), flip_indices=flip_indices, shift_heatmap=True
+            )
             heatmaps = (heatmaps + mirrored) / 2
         return heatmaps
 
@@ -85,14 +87,16 @@ def torch_network(row: PublishedRow) -> Network:
         row=row,
         runtime='PyTorch',
         heatmaps=with_flip(
-            lambda images: model(images, None, mode='tensor'), images,
-            model.dataset_meta['flip_indices']),
+            lambda images: model(images, None, mode='tensor'),
+            images,
+            model.dataset_meta['flip_indices'],
+        ),
         images=images,
-        model=model)
+        model=model,
+    )
 
 
-def exported_network(network: Network, threads: int,
-                     folder: Path) -> Network:
+def exported_network(network: Network, threads: int, folder: Path) -> Network:
     """Export a network, with and without flip test, to ONNX Runtime.
 
     Args:
@@ -102,10 +106,10 @@ def exported_network(network: Network, threads: int,
     """
     from .deploy.export import export
     from .runtime.engines import load_engine
+
     row = network.row
     height, width = network.images.shape[2:]
-    images = np.random.default_rng(0).integers(
-        0, 256, (1, height, width, 3)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (1, height, width, 3)).astype(np.uint8)
     weights = str(folder / 'weights.pth')
     save_checkpoint(dict(state_dict=network.model.state_dict()), weights)
     engines = {}
@@ -118,11 +122,12 @@ def exported_network(network: Network, threads: int,
         runtime='ONNX Runtime',
         heatmaps=lambda flip: engines[flip](images)[0],
         images=network.images,
-        model=network.model)
+        model=network.model,
+    )
 
 
 @torch.inference_mode()
-def measure(networks: Sequence[Network], rounds: int) -> List[Dict]:
+def measure(networks: Sequence[Network], rounds: int) -> list[dict]:
     """Time networks on one image, one after the other in each round.
 
     Interleaving them lets a disturbance of the machine fall on all alike.
@@ -137,7 +142,7 @@ def measure(networks: Sequence[Network], rounds: int) -> List[Dict]:
         ``flip`` (two passes, averaged) and ``no_flip`` the median time and
         quartiles in ms (``ms``, ``ms_quartiles``) and ``fps``.
     """
-    seconds: Dict[tuple, List[float]] = {}
+    seconds: dict[tuple, list[float]] = {}
     for turn in tqdm(range(rounds + 1), desc='rounds', leave=False):
         for i, network in enumerate(networks):
             for flip in (False, True):
@@ -156,19 +161,21 @@ def measure(networks: Sequence[Network], rounds: int) -> List[Dict]:
             runtime=network.runtime,
             input_shape=list(network.images.shape),
             params=network.params,
-            published=metrics.get('AP', metrics.get('Mean')))
+            published=metrics.get('AP', metrics.get('Mean')),
+        )
         for name, flip in (('flip', True), ('no_flip', False)):
             times = [1000 * t for t in seconds[i, flip]]
             quartiles = statistics.quantiles(times, method='inclusive')
             result[name] = dict(
                 ms=round(quartiles[1], 2),
                 ms_quartiles=[round(q, 2) for q in quartiles[::2]],
-                fps=round(1000 / quartiles[1], 2))
+                fps=round(1000 / quartiles[1], 2),
+            )
         results.append(result)
     return results
 
 
-def machine() -> Dict[str, Any]:
+def machine() -> dict[str, Any]:
     """Describe what the times were measured on."""
     cpu = platform.processor()
     info = Path('/proc/cpuinfo')
@@ -180,10 +187,11 @@ def machine() -> Dict[str, Any]:
     return dict(
         cpu=cpu or platform.machine(),
         capability=torch.backends.cpu.get_cpu_capability(),
-        torch=torch.__version__)
+        torch=torch.__version__,
+    )
 
 
-def draw(report: Dict[str, Any], path: str) -> None:
+def draw(report: dict[str, Any], path: str) -> None:
     """Draw COCO's rows as bubbles: FPS, AP, and parameters as area.
 
     Args:
@@ -192,6 +200,7 @@ def draw(report: Dict[str, Any], path: str) -> None:
         path (str): Picture to write.
     """
     import matplotlib
+
     matplotlib.use('Agg')
     from matplotlib import pyplot as plt
 
@@ -211,7 +220,8 @@ def draw(report: Dict[str, Any], path: str) -> None:
             color=color,
             alpha=0.55,
             edgecolors='black',
-            linestyle='--' if exported else '-')
+            linestyle='--' if exported else '-',
+        )
         if label not in seen:
             axes.scatter([], [], s=80, color=color, alpha=0.55, label=label)
             seen.add(label)
@@ -222,12 +232,14 @@ def draw(report: Dict[str, Any], path: str) -> None:
         distance = sqrt(POINTS_PER_MILLION * millions) / 2 + 3
         right = family != 'pose_resnet'
         axes.annotate(
-            name, (x, y),
+            name,
+            (x, y),
             xytext=(distance if right else -distance, 0),
             textcoords='offset points',
             ha='left' if right else 'right',
             va='center',
-            fontsize=9)
+            fontsize=9,
+        )
     axes.set_xscale('log')
     axes.xaxis.set_major_formatter('{x:g}')
     rates = [r['flip']['fps'] for r in results]
@@ -242,6 +254,7 @@ def draw(report: Dict[str, Any], path: str) -> None:
         f'{machine["cpu"]}, {report["threads"]} thread'
         f'{"s" if report["threads"] > 1 else ""}, torch {machine["torch"]}, '
         f'median of {report["rounds"]}',
-        fontsize=9)
+        fontsize=9,
+    )
     figure.savefig(path, dpi=120)
     plt.close(figure)

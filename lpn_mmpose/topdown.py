@@ -23,19 +23,17 @@ Example:
     >>> keypoints.shape, keypoints[0, 0].tolist(), scores[0, 0]
     ((1, 17, 2), [145.0, 150.0], 1.0)
 """
-from typing import Optional, Tuple
 
 import cv2
 import numpy as np
 
 #: Weights of the soft-argmax below exp(-NEGLIGIBLE) of the largest are zero.
-NEGLIGIBLE = 25.
+NEGLIGIBLE = 25.0
 
 
 def boxes_to_center_scale(
-        boxes: np.ndarray,
-        input_size: Tuple[int, int],
-        padding: float = 1.25) -> Tuple[np.ndarray, np.ndarray]:
+    boxes: np.ndarray, input_size: tuple[int, int], padding: float = 1.25
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn person boxes into crop centers and scales.
 
     The shorter side grows to the aspect ratio of ``input_size``, then both
@@ -65,8 +63,8 @@ def boxes_to_center_scale(
     bad = ~((size > 0) & np.isfinite(size)).all(-1)
     if bad.any():
         raise ValueError(
-            'boxes must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got '
-            f'{boxes[bad][0].tolist()}')
+            f'boxes must be (x1, y1, x2, y2) with x1 < x2 and y1 < y2, got {boxes[bad][0].tolist()}'
+        )
     center = boxes[..., :2] + size / 2
     aspect_ratio = np.float32(input_size[0] / input_size[1])
     width = np.maximum(size[..., 0], size[..., 1] * aspect_ratio)
@@ -74,8 +72,9 @@ def boxes_to_center_scale(
     return center, scale * np.float32(padding)
 
 
-def keypoints_to_box(keypoints: np.ndarray, image_size: Tuple[int, int],
-                     margin: float) -> np.ndarray:
+def keypoints_to_box(
+    keypoints: np.ndarray, image_size: tuple[int, int], margin: float
+) -> np.ndarray:
     """Return the box of a person of whom keypoints are known.
 
     Args:
@@ -96,8 +95,7 @@ def keypoints_to_box(keypoints: np.ndarray, image_size: Tuple[int, int],
     return np.concatenate([low, high])
 
 
-def crop_matrix(center: np.ndarray, scale: np.ndarray,
-                output_size: Tuple[int, int]) -> np.ndarray:
+def crop_matrix(center: np.ndarray, scale: np.ndarray, output_size: tuple[int, int]) -> np.ndarray:
     """Compute the affine matrices from the image to the crop.
 
     Equal to :func:`mmpose.structures.bbox.get_warp_matrix` without rotation.
@@ -119,11 +117,13 @@ def crop_matrix(center: np.ndarray, scale: np.ndarray,
     return matrix
 
 
-def crop(image: np.ndarray,
-         center: np.ndarray,
-         scale: np.ndarray,
-         input_size: Tuple[int, int],
-         out: Optional[np.ndarray] = None) -> np.ndarray:
+def crop(
+    image: np.ndarray,
+    center: np.ndarray,
+    scale: np.ndarray,
+    input_size: tuple[int, int],
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Cut the persons out of an image, bilinearly; 0 outside the image.
 
     Args:
@@ -140,16 +140,13 @@ def crop(image: np.ndarray,
     width, height = input_size
     matrices = crop_matrix(center, scale, input_size)
     if out is None:
-        out = np.empty((len(matrices), height, width) + image.shape[2:],
-                       image.dtype)
+        out = np.empty((len(matrices), height, width) + image.shape[2:], image.dtype)
     for matrix, dst in zip(matrices, out):
-        cv2.warpAffine(
-            image, matrix, (width, height), dst=dst, flags=cv2.INTER_LINEAR)
+        cv2.warpAffine(image, matrix, (width, height), dst=dst, flags=cv2.INTER_LINEAR)
     return out
 
 
-def soft_argmax(heatmaps: np.ndarray,
-                beta: float = 160.) -> Tuple[np.ndarray, np.ndarray]:
+def soft_argmax(heatmaps: np.ndarray, beta: float = 160.0) -> tuple[np.ndarray, np.ndarray]:
     r"""Locate keypoints by Beta-Soft-Argmax.
 
     .. math::
@@ -202,7 +199,7 @@ def soft_argmax(heatmaps: np.ndarray,
     return coords.reshape(*batch_shape, 2), scores.reshape(batch_shape)
 
 
-def argmax(heatmaps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def argmax(heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Locate keypoints by the heatmaps' maxima, as in `Simple Baselines`_.
 
     Args:
@@ -253,8 +250,9 @@ def quarter_offset(coords: np.ndarray, heatmaps: np.ndarray) -> np.ndarray:
     return shifted.reshape(coords.shape)
 
 
-def to_image(coords: np.ndarray, center: np.ndarray, scale: np.ndarray,
-             size: Tuple[int, int]) -> np.ndarray:
+def to_image(
+    coords: np.ndarray, center: np.ndarray, scale: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """Map coordinates in crops or heatmaps to the image.
 
     Args:

@@ -1,10 +1,11 @@
 """How fast a config trains on this machine, and where the time goes."""
+
 import multiprocessing
 import platform
 import statistics
 import time
+from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Dict, List, Optional, Sequence
 
 import torch
 from mmengine.config import Config
@@ -22,30 +23,19 @@ from lpn_mmpose.engine import bfloat16_is_fast
 from lpn_mmpose.models.lpn_head import GroupedDeconv
 
 #: The training as PyTorch does it when nobody asks for more.
-PLAIN = dict(
-    deconv=False, channels_last=False, reuse_memory=False, fused=False)
+PLAIN = dict(deconv=False, channels_last=False, reuse_memory=False, fused=False)
 
 #: Rows of the table, each with what it has on top of the first.
 ROWS = {
     'plain float32, NCHW': {},
     '+ split deconvolution': dict(deconv=True),
     '+ channels_last': dict(deconv=True, channels_last=True),
-    '+ memory reuse': dict(
-        deconv=True, channels_last=True, reuse_memory=True),
-    '+ fused optimizer': dict(
-        deconv=True, channels_last=True, reuse_memory=True, fused=True),
+    '+ memory reuse': dict(deconv=True, channels_last=True, reuse_memory=True),
+    '+ fused optimizer': dict(deconv=True, channels_last=True, reuse_memory=True, fused=True),
     '+ bfloat16': dict(
-        deconv=True,
-        channels_last=True,
-        reuse_memory=True,
-        fused=True,
-        bfloat16=True),
-    '+ compile': dict(
-        deconv=True,
-        channels_last=True,
-        reuse_memory=True,
-        fused=True,
-        compile=True),
+        deconv=True, channels_last=True, reuse_memory=True, fused=True, bfloat16=True
+    ),
+    '+ compile': dict(deconv=True, channels_last=True, reuse_memory=True, fused=True, compile=True),
 }
 
 #: The parts of a step.
@@ -77,15 +67,17 @@ class Trainer:
         compile (bool): Whether to compile the step, as MMEngine does.
     """
 
-    def __init__(self,
-                 cfg: Config,
-                 batch: Dict,
-                 deconv: bool,
-                 channels_last: bool,
-                 reuse_memory: bool,
-                 fused: bool,
-                 bfloat16: bool = False,
-                 compile: bool = False) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        batch: dict,
+        deconv: bool,
+        channels_last: bool,
+        reuse_memory: bool,
+        fused: bool,
+        bfloat16: bool = False,
+        compile: bool = False,
+    ) -> None:
         init_default_scope('mmpose')
         self.batch = batch
         self.model = MODELS.build(cfg.model).to(get_device()).train()
@@ -93,10 +85,11 @@ class Trainer:
             for module in self.model.modules():
                 if isinstance(module, GroupedDeconv):
                     module.__class__ = nn.ConvTranspose2d
-        runner = SimpleNamespace(
-            model=self.model, logger=MMLogger.get_current_instance())
-        for name, enable in (('ChannelsLastHook', channels_last),
-                             ('ReuseMemoryHook', reuse_memory)):
+        runner = SimpleNamespace(model=self.model, logger=MMLogger.get_current_instance())
+        for name, enable in (
+            ('ChannelsLastHook', channels_last),
+            ('ReuseMemoryHook', reuse_memory),
+        ):
             HOOKS.build(dict(type=name, enable=enable)).before_run(runner)
         wrapper = dict(cfg.optim_wrapper.to_dict(), type='OptimWrapper')
         wrapper.pop('dtype', None)
@@ -111,7 +104,7 @@ class Trainer:
         if compile:
             self.train_step = torch.compile(self.model.train_step)
 
-    def __call__(self) -> List[float]:
+    def __call__(self) -> list[float]:
         """Train one step.
 
         Returns:
@@ -138,13 +131,10 @@ class Trainer:
         self.optim_wrapper.zero_grad()
         synchronize()
         times.append(time.perf_counter())
-        return [times[-1] - times[0]] + [
-            b - a for a, b in zip(times, times[1:])
-        ]
+        return [times[-1] - times[0]] + [b - a for a, b in zip(times, times[1:])]
 
 
-def work(connection, cfg: Config, batch: Dict, threads: int,
-         settings: Dict) -> None:
+def work(connection, cfg: Config, batch: dict, threads: int, settings: dict) -> None:
     """Serve steps of one row; memory options are those of a process."""
     if cfg.get('custom_imports'):
         import_modules_from_strings(**cfg.custom_imports)
@@ -154,12 +144,14 @@ def work(connection, cfg: Config, batch: Dict, threads: int,
         connection.send(trainer())
 
 
-def benchmark(cfg: Config,
-              batch_size: Optional[int] = None,
-              repeats: int = 5,
-              threads: Optional[int] = None,
-              rows: Sequence[str] = tuple(ROWS),
-              samples: int = 100) -> Dict:
+def benchmark(
+    cfg: Config,
+    batch_size: int | None = None,
+    repeats: int = 5,
+    threads: int | None = None,
+    rows: Sequence[str] = tuple(ROWS),
+    samples: int = 100,
+) -> dict:
     """Time the rows of ``ROWS``, interleaved, one process each.
 
     Args:
@@ -184,10 +176,7 @@ def benchmark(cfg: Config,
     dataset = DATASETS.build(loader.dataset)
     images = max(samples, batch_size)
     start = time.perf_counter()
-    loaded = [
-        dataset[i * len(dataset) // images]
-        for i in tqdm(range(images), 'data', leave=False)
-    ]
+    loaded = [dataset[i * len(dataset) // images] for i in tqdm(range(images), 'data', leave=False)]
     data_ms = 1e3 * (time.perf_counter() - start) / images
     batch = pseudo_collate(loaded[:batch_size])
 
@@ -200,7 +189,8 @@ def benchmark(cfg: Config,
             process = context.Process(
                 target=work,
                 args=(theirs, cfg, batch, threads, {**PLAIN, **ROWS[name]}),
-                daemon=True)
+                daemon=True,
+            )
             process.start()
             theirs.close()
             workers[name] = process, connection
@@ -214,7 +204,8 @@ def benchmark(cfg: Config,
             except (EOFError, ConnectionError) as error:
                 raise RuntimeError(
                     f'the process of "{name}" ended; its error is above, or '
-                    'it ran out of memory: try a smaller batch') from error
+                    'it ran out of memory: try a smaller batch'
+                ) from error
     finally:
         for process, connection in workers.values():
             if process.is_alive():
@@ -228,13 +219,14 @@ def benchmark(cfg: Config,
         row = dict(
             name=name,
             images_per_second=batch_size / statistics.median(columns[0]),
-            spread=[
-                batch_size / max(columns[0]), batch_size / min(columns[0])
-            ])
-        row.update({
-            part: 1e3 * statistics.median(column) / batch_size
-            for part, column in zip(PARTS, columns[1:])
-        })
+            spread=[batch_size / max(columns[0]), batch_size / min(columns[0])],
+        )
+        row.update(
+            {
+                part: 1e3 * statistics.median(column) / batch_size
+                for part, column in zip(PARTS, columns[1:])
+            }
+        )
         table.append(row)
     device = platform.processor() or platform.machine()
     if get_device() == 'cuda':
@@ -246,10 +238,11 @@ def benchmark(cfg: Config,
         batch_size=batch_size,
         input_size=list(batch['inputs'][0].shape[:0:-1]),
         data_ms=data_ms,
-        rows=table)
+        rows=table,
+    )
 
 
-def format_table(result: Dict) -> str:
+def format_table(result: dict) -> str:
     """Return :func:`benchmark`'s result as text."""
     width, height = result['input_size']
     lines = [
@@ -258,17 +251,19 @@ def format_table(result: Dict) -> str:
         f'{width}x{height}',
         f'data pipeline: {result["data_ms"]:.1f} ms an image for one worker',
         f'{"":24}{"img/s":>8}{"ratio":>7}   {"spread":15}'
-        f'{"forward":>9}{"backward":>10}{"step":>7}  ms an image'
+        f'{"forward":>9}{"backward":>10}{"step":>7}  ms an image',
     ]
     first = result['rows'][0]['images_per_second']
     for row in result['rows']:
         slow, fast = row['spread']
         spread = f'{slow:.1f} to {fast:.1f}'
         parts = ''.join(
-            f'{row[part]:>{size}.1f}'
-            for part, size in zip(PARTS, (9, 10, 7)) if part in row)
+            f'{row[part]:>{size}.1f}' for part, size in zip(PARTS, (9, 10, 7)) if part in row
+        )
         default = ' (default)' if row['name'] == default_row() else ''
-        lines.append(f'{row["name"]:24}{row["images_per_second"]:>8.2f}'
-                     f'{row["images_per_second"] / first:>7.2f}   '
-                     f'{spread:15}{parts}{default}')
+        lines.append(
+            f'{row["name"]:24}{row["images_per_second"]:>8.2f}'
+            f'{row["images_per_second"] / first:>7.2f}   '
+            f'{spread:15}{parts}{default}'
+        )
     return '\n'.join(lines)

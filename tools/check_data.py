@@ -3,6 +3,7 @@
 
 Every image is decoded. The exit status is 0 if all is well, 1 if not.
 """
+
 import argparse
 import sys
 
@@ -19,25 +20,25 @@ SPLITS = ('train', 'val', 'test')
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--splits',
         nargs='+',
         choices=SPLITS,
         default=SPLITS,
-        help='default: all; one that has the data of another is not repeated')
+        help='default: all; one that has the data of another is not repeated',
+    )
     parser.add_argument(
-        '--limit',
-        type=int,
-        default=10,
-        help='problems of each kind to print (default: 10)')
+        '--limit', type=int, default=10, help='problems of each kind to print (default: 10)'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, key=value')
+        help='override settings of the config, key=value',
+    )
     return parser.parse_args()
 
 
@@ -54,8 +55,8 @@ def main():
                 print(f'{split}: not in the config')
                 continue
             same = next(
-                (other for other, dataset in checked.items()
-                 if dataset == loader.dataset), None)
+                (other for other, dataset in checked.items() if dataset == loader.dataset), None
+            )
             if same:
                 print(f'{split}: the data of {same}')
                 continue

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Train in stages, as LPN's paper does: iterative training."""
+
 import lpn_mmpose  # noqa: F401, puts the mends in place
 from lpn_mmpose import iterative
 

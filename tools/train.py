@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Train a pose model; the flags are those of MMPose's tools/train.py."""
+
 import lpn_mmpose  # noqa: F401, puts the mends in place
 from lpn_mmpose import cli
 

@@ -1,7 +1,7 @@
 """MPII Human Pose's original annotations to those that the configs read."""
+
 import json
 from pathlib import Path
-from typing import Dict, List, Optional, Set
 
 import numpy as np
 from scipy.io import loadmat, savemat
@@ -12,13 +12,13 @@ from ..cli import InputError
 NUM_JOINTS = 16
 
 
-def _person(rect) -> Optional[dict]:
+def _person(rect) -> dict | None:
     """Read a person of ``annolist``, if its joints are annotated."""
     points = getattr(getattr(rect, 'annopoints', None), 'point', None)
     position = getattr(rect, 'objpos', None)
     if points is None or not hasattr(position, 'x'):
         return None
-    joints = np.full((NUM_JOINTS, 2), -1.)
+    joints = np.full((NUM_JOINTS, 2), -1.0)
     labelled = np.zeros(NUM_JOINTS, int)
     for point in np.atleast_1d(points):
         joints[int(point.id)] = point.x, point.y
@@ -28,11 +28,11 @@ def _person(rect) -> Optional[dict]:
         scale=float(rect.scale),
         joints=joints.tolist(),
         joints_vis=labelled.tolist(),
-        head=[[float(rect.x1), float(rect.y1)],
-              [float(rect.x2), float(rect.y2)]])
+        head=[[float(rect.x1), float(rect.y1)], [float(rect.x2), float(rect.y2)]],
+    )
 
 
-def read_val_images(path: str) -> Set[str]:
+def read_val_images(path: str) -> set[str]:
     """Read the names of the validation images.
 
     Args:
@@ -56,8 +56,7 @@ def read_val_images(path: str) -> Set[str]:
     return names
 
 
-def convert_mpii(mat_file: str, dst: str,
-                 val_images: Set[str]) -> Dict[str, int]:
+def convert_mpii(mat_file: str, dst: str, val_images: set[str]) -> dict[str, int]:
     """Write ``mpii_train.json``, ``mpii_val.json`` and ``mpii_gt_val.mat``.
 
     Of the persons in training images all with joints, a position and a scale
@@ -82,19 +81,22 @@ def convert_mpii(mat_file: str, dst: str,
             it.
     """
     try:
-        release = loadmat(
-            mat_file, struct_as_record=False, squeeze_me=True)['RELEASE']
+        release = loadmat(mat_file, struct_as_record=False, squeeze_me=True)['RELEASE']
         images = zip(release.annolist, np.atleast_1d(release.img_train))
-        images = [(image.image.name, np.atleast_1d(image.annorect))
-                  for image, is_train in images if is_train]
+        images = [
+            (image.image.name, np.atleast_1d(image.annorect))
+            for image, is_train in images
+            if is_train
+        ]
     except (AttributeError, KeyError, OSError, ValueError) as error:
         raise InputError(f"{mat_file} is not MPII's: {error}") from error
     unknown = val_images - {name for name, _ in images}
     if unknown:
-        raise InputError(f'{len(unknown)} validation images are not in '
-                         f'{mat_file}, e.g. {min(unknown)}')
+        raise InputError(
+            f'{len(unknown)} validation images are not in {mat_file}, e.g. {min(unknown)}'
+        )
 
-    splits: Dict[str, List[dict]] = dict(train=[], val=[])
+    splits: dict[str, list[dict]] = dict(train=[], val=[])
     heads = []
     for name, rects in tqdm(images, desc='MPII', unit='img'):
         for person in filter(None, map(_person, rects)):
@@ -109,6 +111,5 @@ def convert_mpii(mat_file: str, dst: str,
     for split, persons in splits.items():
         (dst / f'mpii_{split}.json').write_text(json.dumps(persons))
     # corner, x or y, person
-    savemat(dst / 'mpii_gt_val.mat',
-            dict(headboxes_src=np.transpose(heads, (1, 2, 0))))
+    savemat(dst / 'mpii_gt_val.mat', dict(headboxes_src=np.transpose(heads, (1, 2, 0))))
     return {split: len(persons) for split, persons in splits.items()}

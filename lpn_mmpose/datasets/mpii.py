@@ -1,5 +1,4 @@
 """MPII Human Pose with training targets where its images have them."""
-from typing import List, Tuple
 
 from mmpose.datasets.datasets import MpiiDataset
 from mmpose.registry import DATASETS
@@ -18,7 +17,7 @@ class ZeroBasedMpiiDataset(MpiiDataset):
     :class:`mmpose.datasets.MpiiDataset`.
     """
 
-    def _load_annotations(self) -> Tuple[List[dict], List[dict]]:
+    def _load_annotations(self) -> tuple[list[dict], list[dict]]:
         instances, images = super()._load_annotations()
         if not self.test_mode:
             for instance in instances:

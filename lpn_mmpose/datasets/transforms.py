@@ -1,4 +1,5 @@
 """Augmentation as in LPN's release, registered in ``TRANSFORMS``."""
+
 import numpy as np
 from mmpose.datasets.transforms import RandomBBoxTransform
 from mmpose.registry import TRANSFORMS
@@ -18,9 +19,7 @@ class ClippedBBoxTransform(RandomBBoxTransform):
     """
 
     @staticmethod
-    def _truncnorm(low: float = -1.,
-                   high: float = 1.,
-                   size: tuple = ()) -> np.ndarray:
+    def _truncnorm(low: float = -1.0, high: float = 1.0, size: tuple = ()) -> np.ndarray:
         """Sample (N, 4): shift in x, in y, scale, and angle last."""
         sample = np.random.randn(*size)
         sample[:, 3] /= 2

@@ -3,16 +3,17 @@
 Every row of the table is a callable; all are timed in one process, in turns,
 so that whatever slows the machine down slows all rows alike.
 """
+
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -53,12 +54,9 @@ _PEERS = 'body_2d_keypoint/{}_coco-256x192.py'
 PEERS = {
     'RTMPose-t': _PEERS.format('rtmpose/coco/rtmpose-t_8xb256-420e'),
     'RTMPose-s': _PEERS.format('rtmpose/coco/rtmpose-s_8xb256-420e'),
-    'MobileNetV2': _PEERS.format(
-        'topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e'),
-    'SimpleBaseline-R50': _PEERS.format(
-        'topdown_heatmap/coco/td-hm_res50_8xb64-210e'),
-    'HRNet-W32': _PEERS.format(
-        'topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e'),
+    'MobileNetV2': _PEERS.format('topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e'),
+    'SimpleBaseline-R50': _PEERS.format('topdown_heatmap/coco/td-hm_res50_8xb64-210e'),
+    'HRNet-W32': _PEERS.format('topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e'),
 }
 OURS = 'LPN-50'
 SIZE = (192, 256)
@@ -90,6 +88,7 @@ class Row:
         peak (float, optional): Largest resident memory in MB of a process
             that does nothing else; measured on Linux.
     """
+
     model: str
     scope: str
     engine: str
@@ -98,9 +97,9 @@ class Row:
     flip: bool
     batch: int
     run: Callable = field(repr=False, default=None)
-    macs: float = 0.
-    times: List[float] = field(default_factory=list)
-    peak: Optional[float] = None
+    macs: float = 0.0
+    times: list[float] = field(default_factory=list)
+    peak: float | None = None
 
     @property
     def median(self) -> float:
@@ -108,7 +107,7 @@ class Row:
         return statistics.median(self.times) / self.batch
 
     @property
-    def quartiles(self) -> Tuple[float, float]:
+    def quartiles(self) -> tuple[float, float]:
         """First and third quartile of the time of one image in ms."""
         low, high = np.percentile(self.times, [25, 75]) / self.batch
         return float(low), float(high)
@@ -119,8 +118,7 @@ class Row:
         return 2 * self.macs / self.batch / self.median
 
 
-def export_network(model: nn.Module, size: Tuple[int, int],
-                   path: Path) -> None:
+def export_network(model: nn.Module, size: tuple[int, int], path: Path) -> None:
     """Write a network from uint8 images on as ONNX, in our graph.
 
     Args:
@@ -128,12 +126,9 @@ def export_network(model: nn.Module, size: Tuple[int, int],
         size (tuple[int, int]): Size (w, h) of the images.
         path (Path): File to write; it takes any number of images.
     """
-    graph = ImageGraph(
-        InferenceNetwork(model, style_of('onnx', 'fp32')),
-        model.data_preprocessor)
+    graph = ImageGraph(InferenceNetwork(model, style_of('onnx', 'fp32')), model.data_preprocessor)
     simcc = isinstance(model.head, RTMCCHead)
-    to_onnx(graph.eval(), size,
-            ['simcc_x', 'simcc_y'] if simcc else ['heatmaps'], path, None)
+    to_onnx(graph.eval(), size, ['simcc_x', 'simcc_y'] if simcc else ['heatmaps'], path, None)
 
 
 class _Plain(nn.Module):
@@ -147,29 +142,30 @@ class _Plain(nn.Module):
         return self.model(x, None, mode='tensor')
 
 
-def onnxruntime_call(path: Path, inputs: np.ndarray,
-                     threads: int) -> Callable:
+def onnxruntime_call(path: Path, inputs: np.ndarray, threads: int) -> Callable:
     """Return a call of an ONNX file, with the options of our runtime."""
     session = onnxruntime_session(str(path), threads)
     return lambda: session.run(None, {INPUT_NAME: inputs})
 
 
-def openvino_call(path: Path, inputs: np.ndarray, threads: int,
-                  precision: str = 'f32') -> Callable:
+def openvino_call(path: Path, inputs: np.ndarray, threads: int, precision: str = 'f32') -> Callable:
     """Return a call of an OpenVINO or ONNX file, likewise."""
     import openvino
+
     compiled = openvino.Core().compile_model(
-        str(path), 'CPU', {
+        str(path),
+        'CPU',
+        {
             'PERFORMANCE_HINT': 'LATENCY',
             'INFERENCE_NUM_THREADS': threads,
-            'INFERENCE_PRECISION_HINT': precision
-        })
+            'INFERENCE_PRECISION_HINT': precision,
+        },
+    )
     request = compiled.create_infer_request()
     return lambda: request.infer({INPUT_NAME: inputs}, share_inputs=True)
 
 
-def inferencer_call(inferencer: MMPoseInferencer, image: np.ndarray,
-                    boxes: np.ndarray) -> Callable:
+def inferencer_call(inferencer: MMPoseInferencer, image: np.ndarray, boxes: np.ndarray) -> Callable:
     """Return a call of MMPose's inferencer on given boxes.
 
     It overlooks its argument ``bboxes`` (mmpose 1.3.2), hence a detector that
@@ -179,13 +175,15 @@ def inferencer_call(inferencer: MMPoseInferencer, image: np.ndarray,
         pred_instances=InstanceData(
             bboxes=torch.from_numpy(boxes),
             scores=torch.ones(len(boxes)),
-            labels=torch.zeros(len(boxes), dtype=torch.long)))
+            labels=torch.zeros(len(boxes), dtype=torch.long),
+        )
+    )
 
     def call():
         pose = inferencer.inferencer
         pose.detector = lambda *_, **__: dict(predictions=[found])
         pose.det_cat_ids = [0]
-        return next(inferencer(image, bbox_thr=0., nms_thr=1.))
+        return next(inferencer(image, bbox_thr=0.0, nms_thr=1.0))
 
     return call
 
@@ -193,8 +191,8 @@ def inferencer_call(inferencer: MMPoseInferencer, image: np.ndarray,
 def has_bf16() -> bool:
     """Whether OpenVINO computes in bfloat16 on this CPU."""
     import openvino
-    return 'BF16' in openvino.Core().get_property(
-        'CPU', 'OPTIMIZATION_CAPABILITIES')
+
+    return 'BF16' in openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
 
 
 class Limits:
@@ -210,14 +208,14 @@ class Limits:
 
     def __init__(self, threads: int) -> None:
         import onnx
+
         side = 1024
         nodes = {
             'fp32': ('MatMul', onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT),
-            'int8': ('MatMulInteger', onnx.TensorProto.UINT8,
-                     onnx.TensorProto.INT32)
+            'int8': ('MatMulInteger', onnx.TensorProto.UINT8, onnx.TensorProto.INT32),
         }
         rng = np.random.default_rng(0)
-        self._calls: Dict[str, Tuple[Callable, float]] = {}
+        self._calls: dict[str, tuple[Callable, float]] = {}
         for name, (operator, kind, result) in nodes.items():
             weights = rng.integers(-60, 60, (side, side))
             images = rng.integers(0, 120, (side, side))
@@ -225,27 +223,26 @@ class Limits:
             images = images.astype('f4' if name == 'fp32' else 'u1')
             make, shape = onnx.helper, [side, side]
             graph = make.make_graph(
-                [make.make_node(operator, [INPUT_NAME, 'w'], ['y'])], 'limit',
+                [make.make_node(operator, [INPUT_NAME, 'w'], ['y'])],
+                'limit',
                 [make.make_tensor_value_info(INPUT_NAME, kind, shape)],
                 [make.make_tensor_value_info('y', result, shape)],
-                [onnx.numpy_helper.from_array(weights, 'w')])
+                [onnx.numpy_helper.from_array(weights, 'w')],
+            )
             model = make.make_model(
-                graph, opset_imports=[make.make_opsetid('', ONNX_OPSET)],
-                ir_version=8)
+                graph, opset_imports=[make.make_opsetid('', ONNX_OPSET)], ir_version=8
+            )
             session = onnxruntime_session(model.SerializeToString(), threads)
-            self._calls[name] = (partial(session.run, None,
-                                         {INPUT_NAME: images}), 2 * side**3)
+            self._calls[name] = (partial(session.run, None, {INPUT_NAME: images}), 2 * side**3)
         source = np.ones(2**25, np.float32)
-        self._calls['copy'] = (partial(np.copyto, np.empty_like(source),
-                                       source), 2 * source.nbytes)
-        self.best = dict.fromkeys(self._calls, 0.)
+        self._calls['copy'] = (partial(np.copyto, np.empty_like(source), source), 2 * source.nbytes)
+        self.best = dict.fromkeys(self._calls, 0.0)
 
     def measure(self) -> None:
         """Measure once more, and keep the best."""
         for name, (call, work) in self._calls.items():
             for _ in range(WARM_UP):
-                self.best[name] = max(self.best[name],
-                                      work / _timed(call) / 1e6)
+                self.best[name] = max(self.best[name], work / _timed(call) / 1e6)
 
 
 def _timed(call: Callable) -> float:
@@ -255,8 +252,7 @@ def _timed(call: Callable) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
-def peak_memory(path: Path, backend: str, threads: int,
-                persons: int) -> float:
+def peak_memory(path: Path, backend: str, threads: int, persons: int) -> float:
     """Measure the memory of a process that runs a file in our runtime.
 
     Args:
@@ -268,26 +264,28 @@ def peak_memory(path: Path, backend: str, threads: int,
     Returns:
         float: Largest resident memory in MB.
     """
-    code = ('import sys, numpy as np\n'
-            'from lpn_mmpose.runtime import PoseRuntime\n'
-            'path, backend, threads, persons = sys.argv[1:]\n'
-            'pose = PoseRuntime(path, backend, int(threads))\n'
-            'image = np.zeros((480, 640, 3), np.uint8)\n'
-            'boxes = [[100, 60, 300, 420]] * int(persons)\n'
-            'for _ in range(5): pose(image, boxes)\n'
-            # not getrusage, whose maximum a child has from its parent
-            'for line in open("/proc/self/status"):\n'
-            '    if line.startswith("VmHWM"): print(line.split()[1])\n')
+    code = (
+        'import sys, numpy as np\n'
+        'from lpn_mmpose.runtime import PoseRuntime\n'
+        'path, backend, threads, persons = sys.argv[1:]\n'
+        'pose = PoseRuntime(path, backend, int(threads))\n'
+        'image = np.zeros((480, 640, 3), np.uint8)\n'
+        'boxes = [[100, 60, 300, 420]] * int(persons)\n'
+        'for _ in range(5): pose(image, boxes)\n'
+        # not getrusage, whose maximum a child has from its parent
+        'for line in open("/proc/self/status"):\n'
+        '    if line.startswith("VmHWM"): print(line.split()[1])\n'
+    )
     run = subprocess.run(
-        [sys.executable, '-c', code,
-         str(path), backend, str(threads), str(persons)],
+        [sys.executable, '-c', code, str(path), backend, str(threads), str(persons)],
         capture_output=True,
         text=True,
-        check=True)
+        check=True,
+    )
     return int(run.stdout) / 1024
 
 
-def scene(path: Path, persons: int) -> Tuple[np.ndarray, np.ndarray]:
+def scene(path: Path, persons: int) -> tuple[np.ndarray, np.ndarray]:
     """Return a photograph at 640x480, and boxes xyxy in it.
 
     Args:
@@ -299,8 +297,7 @@ def scene(path: Path, persons: int) -> Tuple[np.ndarray, np.ndarray]:
     """
     image = cv2.imread(str(path)) if path.is_file() else None
     if image is None:
-        raise InputError(f'{path} cannot be read as an image; give one: '
-                         '--image')
+        raise InputError(f'{path} cannot be read as an image; give one: --image')
     rng = np.random.default_rng(0)
     corner = rng.uniform((0, 0), (400, 150), (persons, 2))
     size = rng.uniform((90, 180), (220, 320), (persons, 2))
@@ -315,6 +312,7 @@ class Request:
     ``calibration`` is a folder of persons to quantize on; None for those cut
     out of the photograph.
     """
+
     image: Path
     models: Sequence[str] = (OURS, *PEERS)
     engines: Sequence[str] = ENGINES
@@ -325,7 +323,7 @@ class Request:
     threads: int = 2
     repeats: int = 30
     memory: bool = True
-    calibration: Optional[str] = None
+    calibration: str | None = None
 
 
 class Benchmark:
@@ -338,8 +336,8 @@ class Benchmark:
 
     def __init__(self, request: Request, folder: Path) -> None:
         self.request, self.folder = request, folder
-        self.rows: List[Row] = []
-        self.files: Dict[tuple, Path] = {}
+        self.rows: list[Row] = []
+        self.files: dict[tuple, Path] = {}
         folder.mkdir(parents=True, exist_ok=True)
         torch.set_num_threads(request.threads)
         config, self._weights = find_model('lpn50-lsp')
@@ -349,8 +347,7 @@ class Benchmark:
     def _wanted(self, engine: str, precision: str) -> bool:
         if precision == 'bf16' and (engine != 'OpenVINO' or not has_bf16()):
             return False
-        return (engine in self.request.engines
-                and precision in self.request.precisions)
+        return engine in self.request.engines and precision in self.request.precisions
 
     def _images(self, batch: int) -> np.ndarray:
         """Return the crops that the runtime would make (N, h, w, 3)."""
@@ -364,9 +361,11 @@ class Benchmark:
 
     def _add(self, call: Callable, **kwargs) -> None:
         row = Row(run=call, **kwargs)
-        print_log(f'{row.model} {row.scope} {row.engine} {row.graph} '
-                  f'{row.precision} flip {row.flip} batch {row.batch}',
-                  'current')
+        print_log(
+            f'{row.model} {row.scope} {row.engine} {row.graph} '
+            f'{row.precision} flip {row.flip} batch {row.batch}',
+            'current',
+        )
         self.rows.append(row)
 
     def prepare(self) -> None:
@@ -391,9 +390,17 @@ class Benchmark:
                     with torch.inference_mode():
                         return plain(inputs)
 
-                self._add(call, model=name, scope='network',
-                          engine='PyTorch', graph='eager', precision='fp32',
-                          flip=False, batch=batch, macs=macs * batch)
+                self._add(
+                    call,
+                    model=name,
+                    scope='network',
+                    engine='PyTorch',
+                    graph='eager',
+                    precision='fp32',
+                    flip=False,
+                    batch=batch,
+                    macs=macs * batch,
+                )
         if name != OURS:
             return
         for batch in self.request.batches:
@@ -401,29 +408,73 @@ class Benchmark:
             inputs = self._normalized(batch)
             with quiet(), torch.no_grad():
                 torch.onnx.export(
-                    _Plain(model), (inputs, ), str(path), dynamo=False,
-                    opset_version=ONNX_OPSET, input_names=[INPUT_NAME])
-            self._engine_rows(name, path, path, 'plain', 'fp32', False, batch,
-                              macs, np.ascontiguousarray(inputs.numpy()))
+                    _Plain(model),
+                    (inputs,),
+                    str(path),
+                    dynamo=False,
+                    opset_version=ONNX_OPSET,
+                    input_names=[INPUT_NAME],
+                )
+            self._engine_rows(
+                name,
+                path,
+                path,
+                'plain',
+                'fp32',
+                False,
+                batch,
+                macs,
+                np.ascontiguousarray(inputs.numpy()),
+            )
 
-    def _engine_rows(self, name: str, onnx: Optional[Path],
-                     openvino: Optional[Path], graph: str, precision: str,
-                     flip: bool, batch: int, macs: float,
-                     inputs: np.ndarray) -> None:
+    def _engine_rows(
+        self,
+        name: str,
+        onnx: Path | None,
+        openvino: Path | None,
+        graph: str,
+        precision: str,
+        flip: bool,
+        batch: int,
+        macs: float,
+        inputs: np.ndarray,
+    ) -> None:
         """A row for each engine that has a file."""
         threads = self.request.threads
-        common = dict(model=name, scope='network', graph=graph, flip=flip,
-                      batch=batch, macs=macs * batch * (1 + flip))
+        common = dict(
+            model=name,
+            scope='network',
+            graph=graph,
+            flip=flip,
+            batch=batch,
+            macs=macs * batch * (1 + flip),
+        )
         if onnx and self._wanted('ONNX Runtime', precision):
-            self._add(onnxruntime_call(onnx, inputs, threads),
-                      engine='ONNX Runtime', precision=precision, **common)
+            self._add(
+                onnxruntime_call(onnx, inputs, threads),
+                engine='ONNX Runtime',
+                precision=precision,
+                **common,
+            )
         if openvino and self._wanted('OpenVINO', precision):
-            self._add(openvino_call(openvino, inputs, threads),
-                      engine='OpenVINO', precision=precision, **common)
-        if openvino and precision == 'fp32' and graph == 'rewritten' and \
-                self._wanted('OpenVINO', 'bf16'):
-            self._add(openvino_call(openvino, inputs, threads, 'bf16'),
-                      engine='OpenVINO', precision='bf16', **common)
+            self._add(
+                openvino_call(openvino, inputs, threads),
+                engine='OpenVINO',
+                precision=precision,
+                **common,
+            )
+        if (
+            openvino
+            and precision == 'fp32'
+            and graph == 'rewritten'
+            and self._wanted('OpenVINO', 'bf16')
+        ):
+            self._add(
+                openvino_call(openvino, inputs, threads, 'bf16'),
+                engine='OpenVINO',
+                precision='bf16',
+                **common,
+            )
 
     def _prepare_ours(self) -> None:
         request = self.request
@@ -437,25 +488,38 @@ class Benchmark:
             Path(calibration).mkdir(exist_ok=True)
             for i, crop in enumerate(self._images(16)):
                 cv2.imwrite(f'{calibration}/{i}.png', crop)
-        for precision, flip in product(('fp32', 'fp16', 'int8'),
-                                       request.flips):
+        for precision, flip in product(('fp32', 'fp16', 'int8'), request.flips):
             files = dict(onnx=None, openvino=None)
-            for format, engine in (('onnx', 'ONNX Runtime'),
-                                   ('openvino', 'OpenVINO')):
+            for format, engine in (('onnx', 'ONNX Runtime'), ('openvino', 'OpenVINO')):
                 bf16 = precision == 'fp32' and self._wanted(engine, 'bf16')
                 if not bf16 and not self._wanted(engine, precision):
                     continue
                 suffix = '.onnx' if format == 'onnx' else '.xml'
                 stem = f'{OURS}-{precision}{"-flip" if flip else ""}'
                 files[format] = self.folder / f'{stem}{suffix}'
-                export(self._config, self._weights, files[format], format,
-                       precision, flip=flip, calibration=calibration)
+                export(
+                    self._config,
+                    self._weights,
+                    files[format],
+                    format,
+                    precision,
+                    flip=flip,
+                    calibration=calibration,
+                )
                 self.files[engine, precision, flip] = files[format]
             if 'network' in request.scopes:
                 for batch in request.batches:
-                    self._engine_rows(OURS, files['onnx'], files['openvino'],
-                                      'rewritten', precision, flip, batch,
-                                      macs, self._images(batch))
+                    self._engine_rows(
+                        OURS,
+                        files['onnx'],
+                        files['openvino'],
+                        'rewritten',
+                        precision,
+                        flip,
+                        batch,
+                        macs,
+                        self._images(batch),
+                    )
         if 'end to end' in request.scopes:
             self._end_to_end_rows(macs)
 
@@ -468,10 +532,17 @@ class Benchmark:
             pose = PoseRuntime(path, backend, self.request.threads)
             for batch in self.request.batches:
                 image, boxes = scene(self.request.image, batch)
-                self._add(lambda p=pose, i=image, b=boxes: p(i, b),
-                          model=OURS, scope='end to end', engine=engine,
-                          graph='rewritten', precision=precision, flip=flip,
-                          batch=batch, macs=macs * batch * (1 + flip))
+                self._add(
+                    lambda p=pose, i=image, b=boxes: p(i, b),
+                    model=OURS,
+                    scope='end to end',
+                    engine=engine,
+                    graph='rewritten',
+                    precision=precision,
+                    flip=flip,
+                    batch=batch,
+                    macs=macs * batch * (1 + flip),
+                )
         if not self._wanted('PyTorch', 'fp32'):
             return
         path = self.folder / 'mmpose.py'
@@ -481,15 +552,21 @@ class Benchmark:
             config.dump(path)
             with quiet():
                 inferencer = MMPoseInferencer(
-                    str(path), self._weights, device='cpu',
-                    show_progress=False)
+                    str(path), self._weights, device='cpu', show_progress=False
+                )
             for batch in self.request.batches:
                 image, boxes = scene(self.request.image, batch)
                 self._add(
-                    inferencer_call(inferencer, image, boxes), model=OURS,
-                    scope='end to end', engine='MMPoseInferencer',
-                    graph='eager', precision='fp32', flip=flip, batch=batch,
-                    macs=macs * batch * (1 + flip))
+                    inferencer_call(inferencer, image, boxes),
+                    model=OURS,
+                    scope='end to end',
+                    engine='MMPoseInferencer',
+                    graph='eager',
+                    precision='fp32',
+                    flip=flip,
+                    batch=batch,
+                    macs=macs * batch * (1 + flip),
+                )
 
     def _prepare_peer(self, name: str) -> None:
         """A model of MMPose's with random weights, in the same graph."""
@@ -505,25 +582,30 @@ class Benchmark:
         fp32 = self.folder / f'{name}-fp32.onnx'
         export_network(model, size, fp32)
         files = {'fp32': (fp32, fp32)}
-        if self._wanted('ONNX Runtime', 'int8') or self._wanted(
-                'OpenVINO', 'int8'):
+        if self._wanted('ONNX Runtime', 'int8') or self._wanted('OpenVINO', 'int8'):
             files['int8'] = self._quantized_peer(name, fp32)
         for precision, (onnx, openvino) in files.items():
             for batch in self.request.batches:
-                self._engine_rows(name, onnx, openvino, 'rewritten',
-                                  precision, False, batch, macs,
-                                  self._images(batch))
+                self._engine_rows(
+                    name,
+                    onnx,
+                    openvino,
+                    'rewritten',
+                    precision,
+                    False,
+                    batch,
+                    macs,
+                    self._images(batch),
+                )
 
-    def _quantized_peer(self, name: str, fp32: Path) -> Tuple[Path, Path]:
+    def _quantized_peer(self, name: str, fp32: Path) -> tuple[Path, Path]:
         import onnx
         import openvino
+
         crops = self._images(4)
-        paths = (self.folder / f'{name}-int8.onnx',
-                 self.folder / f'{name}-int8.xml')
+        paths = (self.folder / f'{name}-int8.onnx', self.folder / f'{name}-int8.xml')
         onnx.save(quantize_onnx(onnx.load(fp32), crops, False), paths[0])
-        openvino.save_model(
-            quantize_openvino(fp32, crops, False), paths[1],
-            compress_to_fp16=False)
+        openvino.save_model(quantize_openvino(fp32, crops, False), paths[1], compress_to_fp16=False)
         return paths
 
     def run(self) -> dict:
@@ -536,8 +618,9 @@ class Benchmark:
         request = self.request
         limits = Limits(request.threads)
         # what is compared is timed within seconds, as the clock drifts
-        groups = [[row for row in self.rows if row.batch == batch]
-                  for batch in sorted(request.batches)]
+        groups = [
+            [row for row in self.rows if row.batch == batch] for batch in sorted(request.batches)
+        ]
         for row in tqdm(self.rows, desc='warming up', leave=False):
             for _ in range(WARM_UP):
                 row.run()
@@ -550,58 +633,67 @@ class Benchmark:
                         row.times.append(_timed(row.run))
         for row in self.rows:
             path = self.files.get((row.engine, row.precision, row.flip))
-            if (request.memory and row.scope == 'end to end' and path
-                    and sys.platform == 'linux'):
+            if request.memory and row.scope == 'end to end' and path and sys.platform == 'linux':
                 row.peak = peak_memory(
-                    path, row.engine.replace(' ', '').lower(),
-                    request.threads, row.batch)
+                    path, row.engine.replace(' ', '').lower(), request.threads, row.batch
+                )
         return dict(
             machine=machine(),
             request=dict(
-                asdict(request), image=request.image.name,
-                calibration=request.calibration
-                and Path(request.calibration).name),
+                asdict(request),
+                image=request.image.name,
+                calibration=request.calibration and Path(request.calibration).name,
+            ),
             limits=limits.best,
-            rows=[row_json(row) for row in self.rows])
+            rows=[row_json(row) for row in self.rows],
+        )
 
 
 def row_json(row: Row) -> dict:
     """Return a row's settings and results for JSON; times in ms a person."""
     content = {
         key: getattr(row, key)
-        for key in ('model', 'scope', 'engine', 'graph', 'precision', 'flip',
-                    'batch', 'macs', 'peak')
+        for key in (
+            'model',
+            'scope',
+            'engine',
+            'graph',
+            'precision',
+            'flip',
+            'batch',
+            'macs',
+            'peak',
+        )
     }
     low, high = row.quartiles
-    return dict(content, median=row.median, q1=low, q3=high,
-                gflops=row.gflops, runs=len(row.times))
+    return dict(content, median=row.median, q1=low, q3=high, gflops=row.gflops, runs=len(row.times))
 
 
 def machine() -> dict:
     """Describe the CPU and the engines' versions."""
     import onnxruntime
     import openvino
+
     name = openvino.Core().get_property('CPU', 'FULL_DEVICE_NAME')
     return dict(
         cpu=name,
-        capabilities=openvino.Core().get_property(
-            'CPU', 'OPTIMIZATION_CAPABILITIES'),
+        capabilities=openvino.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'),
         system=f'{platform.system()} {platform.machine()}',
         torch=torch.__version__,
         onnxruntime=onnxruntime.__version__,
-        openvino=openvino.__version__.split('-')[0])
+        openvino=openvino.__version__.split('-')[0],
+    )
 
 
-def find(result: dict, **settings) -> Optional[dict]:
+def find(result: dict, **settings) -> dict | None:
     """Return the fastest row of a result that has these settings."""
     rows = [
-        row for row in result['rows']
-        if all(row[key] == value for key, value in settings.items())
+        row for row in result['rows'] if all(row[key] == value for key, value in settings.items())
     ]
     return min(rows, key=lambda row: row['median'], default=None)
 
 
-def targets(result: dict) -> List[Tuple[str, float, str, bool]]:
+def targets(result: dict) -> list[tuple[str, float, str, bool]]:
     """Compare a result with what is aimed at.
 
     Args:
@@ -618,8 +710,7 @@ def targets(result: dict) -> List[Tuple[str, float, str, bool]]:
     fp32 = find(result, **ours, precision='fp32')
     low = [find(result, **ours, precision=p) for p in ('bf16', 'int8')]
     fast = min((r for r in low if r), key=lambda r: r['median'], default=None)
-    small = find(result, **network, model='RTMPose-s', graph='rewritten',
-                 precision='fp32')
+    small = find(result, **network, model='RTMPose-s', graph='rewritten', precision='fp32')
     lines = []
 
     def add(name, value, bound, at_least=True):
@@ -634,38 +725,46 @@ def targets(result: dict) -> List[Tuple[str, float, str, bool]]:
     if plain and fp32:
         add('fp32, times plain ONNX export', times(plain, fp32), 1.3)
     if small and fp32:
-        add('fp32, GFLOP/s as a multiple of RTMPose-s',
-            fp32['gflops'] / small['gflops'], 1.)
+        add('fp32, GFLOP/s as a multiple of RTMPose-s', fp32['gflops'] / small['gflops'], 1.0)
     if fast and eager:
-        add(f'{fast["precision"]}, times PyTorch eager', times(eager, fast),
-            10.)
+        add(f'{fast["precision"]}, times PyTorch eager', times(eager, fast), 10.0)
     if fast and fp32:
         add(f'{fast["precision"]}, times our fp32', times(fp32, fast), 1.9)
     if fast and small:
-        add(f'{fast["precision"]}, time as a share of RTMPose-s in fp32',
-            times(fast, small), 1., False)
-        same = find(result, **network, model='RTMPose-s', graph='rewritten',
-                    precision=fast['precision'])
+        add(
+            f'{fast["precision"]}, time as a share of RTMPose-s in fp32',
+            times(fast, small),
+            1.0,
+            False,
+        )
+        same = find(
+            result, **network, model='RTMPose-s', graph='rewritten', precision=fast['precision']
+        )
         if same:
-            add(f'{fast["precision"]}, GFLOP/s as a multiple of RTMPose-s',
-                fast['gflops'] / same['gflops'], 1.)
-    whole = find(result, model=OURS, scope='end to end', graph='rewritten',
-                 flip=False, batch=1)
+            add(
+                f'{fast["precision"]}, GFLOP/s as a multiple of RTMPose-s',
+                fast['gflops'] / same['gflops'],
+                1.0,
+            )
+    whole = find(result, model=OURS, scope='end to end', graph='rewritten', flip=False, batch=1)
     if whole:
-        alone = find(result, **ours, engine=whole['engine'],
-                     precision=whole['precision'])
-        many = find(result, model=OURS, scope='end to end', batch=16,
-                    flip=False, engine=whole['engine'],
-                    precision=whole['precision'])
+        alone = find(result, **ours, engine=whole['engine'], precision=whole['precision'])
+        many = find(
+            result,
+            model=OURS,
+            scope='end to end',
+            batch=16,
+            flip=False,
+            engine=whole['engine'],
+            precision=whole['precision'],
+        )
         mmpose = find(result, engine='MMPoseInferencer', flip=False, batch=1)
         if alone:
-            add('one person end to end, times the network alone',
-                times(whole, alone), 1.15, False)
+            add('one person end to end, times the network alone', times(whole, alone), 1.15, False)
         if many:
-            add('a person of sixteen, as a share of one alone',
-                times(many, whole), 0.8, False)
+            add('a person of sixteen, as a share of one alone', times(many, whole), 0.8, False)
         if mmpose:
-            add('end to end, times MMPoseInferencer', times(mmpose, whole), 8.)
+            add('end to end, times MMPoseInferencer', times(mmpose, whole), 8.0)
     return lines
 
 
@@ -685,22 +784,23 @@ def markdown(result: dict) -> str:
         'person. At its best, the '
         f'machine multiplies matrices at {limits["fp32"]:.0f} GFLOP/s in '
         f'fp32 and {limits["int8"]:.0f} GOP/s in int8, and copies '
-        f'{limits["copy"]:.1f} GB/s.', '',
+        f'{limits["copy"]:.1f} GB/s.',
+        '',
         '| model | scope | engine | graph | precision | flip | persons | ms '
         '| quartiles | GFLOP/s | of the limit | peak MB |',
-        '|---|---|---|---|---|---|---|---|---|---|---|---|'
+        '|---|---|---|---|---|---|---|---|---|---|---|---|',
     ]
     for row in result['rows']:
         limit = limits.get('int8' if row['precision'] == 'int8' else 'fp32')
-        share = '' if row['precision'] == 'bf16' else (
-            f'{row["gflops"] / limit:.0%}')
+        share = '' if row['precision'] == 'bf16' else (f'{row["gflops"] / limit:.0%}')
         peak = '' if row['peak'] is None else f'{row["peak"]:.0f}'
         lines.append(
             f'| {row["model"]} | {row["scope"]} | {row["engine"]} '
             f'| {row["graph"]} | {row["precision"]} '
             f'| {"yes" if row["flip"] else "no"} | {row["batch"]} '
             f'| **{row["median"]:.1f}** | {row["q1"]:.1f}–{row["q3"]:.1f} '
-            f'| {row["gflops"]:.0f} | {share} | {peak} |')
+            f'| {row["gflops"]:.0f} | {share} | {peak} |'
+        )
     lines += ['', '| comparison | value | target | met |', '|---|---|---|---|']
     lines += [
         f'| {name} | {value:.2f} | {bound} | {"yes" if met else "no"} |'
@@ -717,34 +817,44 @@ def chart(result: dict, path: Path) -> None:
         path (Path): Picture to write.
     """
     import matplotlib
+
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
+
     rows = [
-        row for row in result['rows']
+        row
+        for row in result['rows']
         if row['scope'] == 'network' and not row['flip'] and row['batch'] == 1
     ] or result['rows']
     rows = sorted(rows, key=lambda row: row['median'])
-    figure, axes = plt.subplots(
-        figsize=(9, 1.2 + 0.27 * len(rows)), layout='constrained')
+    figure, axes = plt.subplots(figsize=(9, 1.2 + 0.27 * len(rows)), layout='constrained')
     names = [
         f'{r["model"]}  {r["engine"]} '
         f'{r["graph"] + " " if r["graph"] != "rewritten" else ""}'
-        f'{r["precision"]}' for r in rows
+        f'{r["precision"]}'
+        for r in rows
     ]
     for y, row in enumerate(rows):
         color = '#d1495b' if row['model'] == OURS else '#5b6f86'
-        axes.plot([row['q1'], row['q3']], [y, y], color=color, lw=2, alpha=.5)
+        axes.plot([row['q1'], row['q3']], [y, y], color=color, lw=2, alpha=0.5)
         axes.plot(row['median'], y, 'o', color=color, ms=6)
-        axes.annotate(f'{row["median"]:.1f}', (row['q3'], y), (6, 0),
-                      textcoords='offset points', va='center', fontsize=8)
+        axes.annotate(
+            f'{row["median"]:.1f}',
+            (row['q3'], y),
+            (6, 0),
+            textcoords='offset points',
+            va='center',
+            fontsize=8,
+        )
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale('log')
     axes.set_xlim(right=max(row['q3'] for row in rows) * 1.5)
-    axes.grid(axis='x', alpha=.3, which='both')
+    axes.grid(axis='x', alpha=0.3, which='both')
     axes.set_xlabel('ms a 256x192 crop (median, quartiles; logarithmic)')
-    axes.set_title(f'{result["machine"]["cpu"].strip()}, '
-                   f'{result["request"]["threads"]} threads', fontsize=10)
+    axes.set_title(
+        f'{result["machine"]["cpu"].strip()}, {result["request"]["threads"]} threads', fontsize=10
+    )
     axes.spines[['top', 'right']].set_visible(False)
     figure.savefig(path, dpi=120)
     plt.close(figure)

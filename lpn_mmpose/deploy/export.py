@@ -4,14 +4,15 @@ A trained model becomes a graph from uint8 images to heatmaps, keypoints or
 boxes, rewritten for the engine, compared with the trained model, and written
 with all that a runtime needs to know (:mod:`lpn_mmpose.model_meta`).
 """
+
 import logging
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -63,6 +64,7 @@ class Exported:
             from PyTorch's.
         range (float): Range of PyTorch's output.
     """
+
     path: Path
     meta: ModelMeta
     difference: float
@@ -90,7 +92,7 @@ def quiet() -> Iterator[None]:
             logging.disable(level)
 
 
-def load_model(cfg: Config, checkpoint: Optional[str] = None) -> nn.Module:
+def load_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
     """Build a pose estimator or a detector.
 
     Args:
@@ -106,14 +108,13 @@ def load_model(cfg: Config, checkpoint: Optional[str] = None) -> nn.Module:
     if checkpoint is not None:
         check_checkpoint(checkpoint, cfg)
     detector = 'bbox_head' in cfg.model
-    with DefaultScope.overwrite_default_scope(
-            'mmdet' if detector else 'mmpose'), quiet():
+    with DefaultScope.overwrite_default_scope('mmdet' if detector else 'mmpose'), quiet():
         init = init_detector if detector else init_model
         model = init(cfg, checkpoint, device='cpu')
     return model.eval()
 
 
-def input_size(cfg: Config) -> Tuple[int, int]:
+def input_size(cfg: Config) -> tuple[int, int]:
     """Return the size (w, h) of the images that a config's model takes.
 
     Raises:
@@ -127,11 +128,10 @@ def input_size(cfg: Config) -> Tuple[int, int]:
         for step in _test_pipeline(cfg):
             if step['type'] == 'Resize':
                 return tuple(step['scale'])
-    raise InputError(f'config {cfg.filename} does not say how large the '
-                     "model's input is")
+    raise InputError(f"config {cfg.filename} does not say how large the model's input is")
 
 
-def _test_pipeline(cfg: Config) -> List[dict]:
+def _test_pipeline(cfg: Config) -> list[dict]:
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset['dataset']
@@ -141,12 +141,10 @@ def _test_pipeline(cfg: Config) -> List[dict]:
 def _ints(array) -> tuple:
     """Turn an array of integers into nested tuples."""
     array = np.asarray(array)
-    return tuple(
-        map(_ints, array)) if array.ndim > 1 else tuple(map(int, array))
+    return tuple(map(_ints, array)) if array.ndim > 1 else tuple(map(int, array))
 
 
-def pose_meta(model: nn.Module, flip: bool, decode: bool,
-              precision: str) -> PoseMeta:
+def pose_meta(model: nn.Module, flip: bool, decode: bool, precision: str) -> PoseMeta:
     """Collect what a pose estimator's file says.
 
     Args:
@@ -161,16 +159,18 @@ def pose_meta(model: nn.Module, flip: bool, decode: bool,
     cfg = model.cfg
     codec = dict(cfg.model.head.get('decoder') or {})
     kind = codec.get('type')
-    if (kind not in ('BetaSoftArgmaxHeatmap', 'MSRAHeatmap')
-            or codec.get('unbiased')):
+    if kind not in ('BetaSoftArgmaxHeatmap', 'MSRAHeatmap') or codec.get('unbiased'):
         raise InputError(
             f'config {cfg.filename} decodes by {kind or "no codec"}'
             f'{" (unbiased)" if codec.get("unbiased") else ""}; exported are '
-            'models with BetaSoftArgmaxHeatmap or a biased MSRAHeatmap')
+            'models with BetaSoftArgmaxHeatmap or a biased MSRAHeatmap'
+        )
     soft = kind == 'BetaSoftArgmaxHeatmap'
     if decode and not soft:
-        raise InputError(f'--decode is for BetaSoftArgmaxHeatmap, and config '
-                         f'{cfg.filename} has {kind}: leave it out')
+        raise InputError(
+            f'--decode is for BetaSoftArgmaxHeatmap, and config '
+            f'{cfg.filename} has {kind}: leave it out'
+        )
     decoder = model.head.decoder
     meta = model.dataset_meta
     padding = 1.25
@@ -193,7 +193,8 @@ def pose_meta(model: nn.Module, flip: bool, decode: bool,
         sigmas=tuple(round(float(s), 6) for s in meta['sigmas']),
         skeleton=_ints(meta['skeleton_links']),
         keypoint_colors=_ints(meta['keypoint_colors']),
-        skeleton_colors=_ints(meta['skeleton_link_colors']))
+        skeleton_colors=_ints(meta['skeleton_link_colors']),
+    )
 
 
 def detection_meta(model: nn.Module, precision: str) -> DetectionMeta:
@@ -208,14 +209,15 @@ def detection_meta(model: nn.Module, precision: str) -> DetectionMeta:
     """
     cfg = model.cfg
     if cfg.model.type != 'RTMDet':
-        raise InputError(f'config {cfg.filename} is of {cfg.model.type}; '
-                         'detectors are exported from RTMDet')
+        raise InputError(
+            f'config {cfg.filename} is of {cfg.model.type}; detectors are exported from RTMDet'
+        )
     classes = model.dataset_meta['classes']
     if 'person' not in classes:
-        raise InputError(f'config {cfg.filename} detects '
-                         f'{", ".join(classes[:5])} and no person')
-    pad_value = next((step['pad_val'] for step in _test_pipeline(cfg)
-                      if step['type'] == 'Pad'), 114)
+        raise InputError(f'config {cfg.filename} detects {", ".join(classes[:5])} and no person')
+    pad_value = next(
+        (step['pad_val'] for step in _test_pipeline(cfg) if step['type'] == 'Pad'), 114
+    )
     if isinstance(pad_value, dict):
         pad_value = pad_value['img']
     test_cfg = cfg.model.test_cfg
@@ -224,7 +226,8 @@ def detection_meta(model: nn.Module, precision: str) -> DetectionMeta:
         pad_value=int(np.ravel(pad_value)[0]),
         score_thr=test_cfg.score_thr,
         iou_thr=test_cfg.nms.iou_threshold,
-        max_per_img=test_cfg.max_per_img)
+        max_per_img=test_cfg.max_per_img,
+    )
 
 
 def _common_meta(model: nn.Module, dataset: str, precision: str) -> dict:
@@ -238,7 +241,8 @@ def _common_meta(model: nn.Module, dataset: str, precision: str) -> dict:
         dataset=dataset,
         version=__version__,
         precision=precision,
-        name=Path(model.cfg.filename or '').stem)
+        name=Path(model.cfg.filename or '').stem,
+    )
 
 
 def style_of(format: str, precision: str) -> str:
@@ -259,24 +263,25 @@ def build_graph(model: nn.Module, meta: ModelMeta, style: str) -> nn.Module:
     network = InferenceNetwork(model, style)
     if isinstance(meta, DetectionMeta):
         label = list(model.dataset_meta['classes']).index('person')
-        graph = DetectorGraph(network, model.data_preprocessor,
-                              meta.input_size, label)
+        graph = DetectorGraph(network, model.data_preprocessor, meta.input_size, label)
     else:
         decoder = None
         if meta.outputs == 'keypoints':
-            decoder = SoftArgmax(meta.heatmap_size,
-                                 model.head.decoder.scale_factor, meta.beta,
-                                 meta.quarter_offset)
+            decoder = SoftArgmax(
+                meta.heatmap_size, model.head.decoder.scale_factor, meta.beta, meta.quarter_offset
+            )
         graph = PoseGraph(
-            network, model.data_preprocessor,
+            network,
+            model.data_preprocessor,
             meta.flip_indices if meta.flip else None,
-            bool(model.test_cfg.get('shift_heatmap', False)), decoder)
+            bool(model.test_cfg.get('shift_heatmap', False)),
+            decoder,
+        )
     return graph.eval()
 
 
 @torch.no_grad()
-def reference(model: nn.Module, meta: ModelMeta,
-              images: np.ndarray) -> List[np.ndarray]:
+def reference(model: nn.Module, meta: ModelMeta, images: np.ndarray) -> list[np.ndarray]:
     """Compute the trained model's heatmaps, or boxes and scores.
 
     Args:
@@ -285,25 +290,26 @@ def reference(model: nn.Module, meta: ModelMeta,
         images (np.ndarray): uint8 in shape (N, h, w, 3), BGR.
     """
     inputs = [torch.from_numpy(i.transpose(2, 0, 1).copy()) for i in images]
-    sample = PoseDataSample(
-        metainfo=dict(img_shape=images.shape[1:3], scale_factor=(1., 1.)))
-    data = model.data_preprocessor(
-        dict(inputs=inputs, data_samples=[sample] * len(images)), False)
+    sample = PoseDataSample(metainfo=dict(img_shape=images.shape[1:3], scale_factor=(1.0, 1.0)))
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=[sample] * len(images)), False)
     x = data['inputs']
     if isinstance(meta, DetectionMeta):
         return _detector_reference(model, meta, x)
     heatmaps = model(x, None, mode='tensor')
     if meta.flip:
         mirrored = model(x.flip(-1), None, mode='tensor')
-        heatmaps = (heatmaps + flip_heatmaps(
-            mirrored,
-            flip_indices=list(meta.flip_indices),
-            shift_heatmap=model.test_cfg.get('shift_heatmap', False))) * 0.5
+        heatmaps = (
+            heatmaps
+            + flip_heatmaps(
+                mirrored,
+                flip_indices=list(meta.flip_indices),
+                shift_heatmap=model.test_cfg.get('shift_heatmap', False),
+            )
+        ) * 0.5
     return [heatmaps.numpy()]
 
 
-def decoded(model: nn.Module, meta: PoseMeta,
-            heatmaps: np.ndarray) -> np.ndarray:
+def decoded(model: nn.Module, meta: PoseMeta, heatmaps: np.ndarray) -> np.ndarray:
     """Decode heatmaps (N, K, H, W) in NumPy to keypoints (N, K, 2)."""
     coords, _ = topdown.soft_argmax(heatmaps, meta.beta)
     if meta.quarter_offset:
@@ -311,19 +317,17 @@ def decoded(model: nn.Module, meta: PoseMeta,
     return coords * model.head.decoder.scale_factor
 
 
-def _detector_reference(model: nn.Module, meta: DetectionMeta,
-                        x: torch.Tensor) -> List[np.ndarray]:
+def _detector_reference(model: nn.Module, meta: DetectionMeta, x: torch.Tensor) -> list[np.ndarray]:
     """All candidates of MMDet's own post-processing, level by level."""
     label = list(model.dataset_meta['classes']).index('person')
     maps, distances = model(x, None, mode='tensor')
     priors = model.bbox_head.prior_generator.grid_priors(
-        [m.shape[-2:] for m in maps], device='cpu', with_stride=False)
+        [m.shape[-2:] for m in maps], device='cpu', with_stride=False
+    )
     boxes, scores = [], []
     for points, level, distance in zip(priors, maps, distances):
         distance = distance.permute(0, 2, 3, 1).reshape(len(x), -1, 4)
-        boxes.append(
-            model.bbox_head.bbox_coder.decode(
-                points.expand(len(x), -1, -1), distance))
+        boxes.append(model.bbox_head.bbox_coder.decode(points.expand(len(x), -1, -1), distance))
         scores.append(level[:, label].sigmoid().reshape(len(x), -1))
     return [torch.cat(boxes, 1).numpy(), torch.cat(scores, 1).numpy()]
 
@@ -337,14 +341,15 @@ def check_images(meta: ModelMeta, batch: int) -> np.ndarray:
     for _ in range(batch):
         waves = sum(
             np.sin((a * x + b * y)[..., None] + c)
-            for a, b, c in zip(*rng.uniform(-.3, .3, (2, 6)),
-                               rng.uniform(0, 6, (6, 3))))
+            for a, b, c in zip(*rng.uniform(-0.3, 0.3, (2, 6)), rng.uniform(0, 6, (6, 3)))
+        )
         images.append(128 + 25 * waves + rng.normal(0, 20, waves.shape))
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
-def check(outputs: List[np.ndarray], expected: List[np.ndarray],
-          meta: ModelMeta) -> Tuple[float, float]:
+def check(
+    outputs: list[np.ndarray], expected: list[np.ndarray], meta: ModelMeta
+) -> tuple[float, float]:
     """Compare an export with PyTorch.
 
     Args:
@@ -366,7 +371,8 @@ def check(outputs: List[np.ndarray], expected: List[np.ndarray],
         raise InputError(
             f'the exported {meta.outputs} differ by {difference:.2e} from '
             f"PyTorch's, whose range is {spread:.3g}: nothing was written. "
-            'Please report the config; another --format may serve meanwhile')
+            'Please report the config; another --format may serve meanwhile'
+        )
     return difference, spread
 
 
@@ -386,11 +392,13 @@ def check_keypoints(keypoints: np.ndarray, expected: np.ndarray) -> None:
         raise InputError(
             f'{far.sum()} of {far.size} keypoints decoded in the graph are '
             'not where they should be: nothing was written. Please report '
-            'the config; leave out --decode meanwhile')
+            'the config; leave out --decode meanwhile'
+        )
 
 
-def to_onnx(graph: nn.Module, size: Tuple[int, int], names: Sequence[str],
-            path: Path, batch: Optional[int]) -> None:
+def to_onnx(
+    graph: nn.Module, size: tuple[int, int], names: Sequence[str], path: Path, batch: int | None
+) -> None:
     """Write a graph of uint8 images as ONNX.
 
     Args:
@@ -400,21 +408,21 @@ def to_onnx(graph: nn.Module, size: Tuple[int, int], names: Sequence[str],
         path (Path): File to write.
         batch (int, optional): Images it takes; None for any number.
     """
-    example = torch.zeros((batch or CHECK_BATCH, size[1], size[0], 3),
-                          dtype=torch.uint8)
-    axes = None if batch else {
-        name: {0: 'batch'} for name in (INPUT_NAME, *names)}
+    example = torch.zeros((batch or CHECK_BATCH, size[1], size[0], 3), dtype=torch.uint8)
+    axes = None if batch else {name: {0: 'batch'} for name in (INPUT_NAME, *names)}
     with quiet(), torch.no_grad():
         # the tracing exporter: the other takes six times as long and gives
         # the same nodes
         torch.onnx.export(
-            graph, (example, ),
+            graph,
+            (example,),
             str(path),
             dynamo=False,
             opset_version=ONNX_OPSET,
             input_names=[INPUT_NAME],
             output_names=list(names),
-            dynamic_axes=axes)
+            dynamic_axes=axes,
+        )
     if batch is None:
         name_batch(path)
 
@@ -430,11 +438,11 @@ def name_batch(path: Path) -> None:
         path (Path): Written by :func:`to_onnx`; written anew.
     """
     import onnx
+
     model = onnx.load(path)
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {
-        value.name: value.type.tensor_type
-        for value in (*inferred.input, *inferred.value_info)
+        value.name: value.type.tensor_type for value in (*inferred.input, *inferred.value_info)
     }
     network = [n for n in model.graph.node if n.name.startswith('/network/')]
     start = network[0].input[0]
@@ -444,8 +452,8 @@ def name_batch(path: Path) -> None:
     for name in [start, *names] if names else []:
         sides = [dim.dim_value for dim in types[name].shape.dim[1:]]
         model.graph.value_info.append(
-            onnx.helper.make_tensor_value_info(
-                name, types[name].elem_type, [batch, *sides]))
+            onnx.helper.make_tensor_value_info(name, types[name].elem_type, [batch, *sides])
+        )
     onnx.save(model, path)
 
 
@@ -459,37 +467,37 @@ def store_fp16(model) -> None:
     """
     import onnx
     from onnx import numpy_helper
+
     casts = []
     for weight in model.graph.initializer:
-        if (weight.data_type != onnx.TensorProto.FLOAT
-                or np.prod(weight.dims) < 64):
+        if weight.data_type != onnx.TensorProto.FLOAT or np.prod(weight.dims) < 64:
             continue
         name = weight.name
         array = numpy_helper.to_array(weight).astype(np.float16)
         weight.CopyFrom(numpy_helper.from_array(array, f'{name}_fp16'))
         casts.append(
-            onnx.helper.make_node(
-                'Cast', [f'{name}_fp16'], [name], to=onnx.TensorProto.FLOAT))
+            onnx.helper.make_node('Cast', [f'{name}_fp16'], [name], to=onnx.TensorProto.FLOAT)
+        )
     for cast in reversed(casts):
         model.graph.node.insert(0, cast)
 
 
-def _write_torchscript(graph: nn.Module, meta: ModelMeta, out: Path,
-                       batch: Optional[int]) -> None:
+def _write_torchscript(graph: nn.Module, meta: ModelMeta, out: Path, batch: int | None) -> None:
     width, height = meta.input_size
-    example = torch.zeros((batch or CHECK_BATCH, height, width, 3),
-                          dtype=torch.uint8)
+    example = torch.zeros((batch or CHECK_BATCH, height, width, 3), dtype=torch.uint8)
     with quiet(), torch.no_grad():
         traced = torch.jit.freeze(torch.jit.trace(graph, example))
-        torch.jit.save(
-            traced,
-            str(out),
-            _extra_files={TORCHSCRIPT_FILE: meta.to_json()})
+        torch.jit.save(traced, str(out), _extra_files={TORCHSCRIPT_FILE: meta.to_json()})
 
 
-def _write(model: nn.Module, meta: ModelMeta, format: str,
-           batch: Optional[int], crops: Optional[np.ndarray],
-           out: Path) -> None:
+def _write(
+    model: nn.Module,
+    meta: ModelMeta,
+    format: str,
+    batch: int | None,
+    crops: np.ndarray | None,
+    out: Path,
+) -> None:
     """Write a file of any format and precision."""
     graph = build_graph(model, meta, style_of(format, meta.precision))
     if format == 'torchscript':
@@ -499,6 +507,7 @@ def _write(model: nn.Module, meta: ModelMeta, format: str,
     to_onnx(graph, meta.input_size, OUTPUT_NAMES[meta.outputs], plain, batch)
     if format == 'onnx':
         import onnx
+
         written = onnx.load(plain)
         if meta.precision == 'fp16':
             store_fp16(written)
@@ -511,16 +520,15 @@ def _write(model: nn.Module, meta: ModelMeta, format: str,
         onnx.save(written, out)
     else:
         import openvino
+
         written = openvino.convert_model(plain)
         if meta.precision == 'int8':
             written = quantize_openvino(plain, crops)
         written.set_rt_info(meta.to_json(), [KEY])
-        openvino.save_model(
-            written, out, compress_to_fp16=meta.precision == 'fp16')
+        openvino.save_model(written, out, compress_to_fp16=meta.precision == 'fp16')
 
 
-def run_file(path: Path, meta: ModelMeta,
-             images: np.ndarray) -> List[np.ndarray]:
+def run_file(path: Path, meta: ModelMeta, images: np.ndarray) -> list[np.ndarray]:
     """Run an exported file as its users will.
 
     Args:
@@ -532,39 +540,36 @@ def run_file(path: Path, meta: ModelMeta,
         return load_engine(path, meta.task)(images)
     with quiet(), torch.no_grad():
         outputs = torch.jit.load(str(path))(torch.from_numpy(images))
-    outputs = outputs if isinstance(outputs, tuple) else (outputs, )
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     return [output.numpy() for output in outputs]
 
 
-def _check_request(out: Path, format: str, precision: str,
-                   batch: Optional[int]) -> None:
+def _check_request(out: Path, format: str, precision: str, batch: int | None) -> None:
     if format not in FORMATS:
-        raise InputError(f'--format must be one of {", ".join(FORMATS)}, '
-                         f'got {format!r}')
+        raise InputError(f'--format must be one of {", ".join(FORMATS)}, got {format!r}')
     if precision not in PRECISIONS:
-        raise InputError(f'--precision must be one of {", ".join(PRECISIONS)}'
-                         f', got {precision!r}')
+        raise InputError(f'--precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
     suffix = FORMATS[format]
     if out.suffix != suffix:
-        raise InputError(f'-o {out} must end in {suffix} for --format '
-                         f'{format}')
+        raise InputError(f'-o {out} must end in {suffix} for --format {format}')
     if format == 'torchscript' and precision != 'fp32':
-        raise InputError(f'--precision {precision} is for --format onnx and '
-                         'openvino')
+        raise InputError(f'--precision {precision} is for --format onnx and openvino')
     if batch is not None and batch < 1:
         raise InputError(f'--batch must be positive or "dynamic", got {batch}')
 
 
-def export(cfg: Config,
-           checkpoint: Optional[str],
-           out: str,
-           format: str = 'onnx',
-           precision: str = 'fp32',
-           batch: Optional[int] = None,
-           flip: bool = False,
-           decode: bool = False,
-           calibration: Optional[str] = None,
-           calibration_images: int = 128) -> Exported:
+def export(
+    cfg: Config,
+    checkpoint: str | None,
+    out: str,
+    format: str = 'onnx',
+    precision: str = 'fp32',
+    batch: int | None = None,
+    flip: bool = False,
+    decode: bool = False,
+    calibration: str | None = None,
+    calibration_images: int = 128,
+) -> Exported:
     """Export a trained model.
 
     Args:
@@ -596,8 +601,10 @@ def export(cfg: Config,
     detector = 'bbox_head' in cfg.model
     if detector:
         if flip or decode or precision == 'int8':
-            raise InputError(f'config {cfg.filename} is of a detector: '
-                             '--flip, --decode and int8 are for pose models')
+            raise InputError(
+                f'config {cfg.filename} is of a detector: '
+                '--flip, --decode and int8 are for pose models'
+            )
         meta = detection_meta(model, precision)
     else:
         meta = pose_meta(model, flip, decode, precision)
@@ -619,9 +626,7 @@ def export(cfg: Config,
         difference, spread = check(outputs, expected, first)
         if decode:
             _write(model, meta, format, batch, crops, draft)
-            check_keypoints(
-                run_file(draft, meta, images)[0],
-                decoded(model, meta, outputs[0]))
+            check_keypoints(run_file(draft, meta, images)[0], decoded(model, meta, outputs[0]))
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(draft, out)
         weights = draft.with_suffix('.bin')

@@ -4,6 +4,7 @@ Weights are quantized by channel to 7 bits in 8: CPUs without VNNI add two
 products in 16 bits, which overflow otherwise. Which parts of the network stay
 in float is measured on the calibration images, see :func:`sensitive_parts`.
 """
+
 import copy
 import logging
 import re
@@ -11,7 +12,6 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Set, Tuple
 
 import cv2
 import numpy as np
@@ -45,8 +45,7 @@ POOLING = r'/layer\d+\.\d+/attention/(?!fc/)'
 SENSITIVITY_IMAGES = 32
 
 
-def calibration_crops(cfg: Config, meta: PoseMeta, folder: Optional[str],
-                      count: int) -> np.ndarray:
+def calibration_crops(cfg: Config, meta: PoseMeta, folder: str | None, count: int) -> np.ndarray:
     """Return real images as the network will see them.
 
     Args:
@@ -69,13 +68,12 @@ def calibration_crops(cfg: Config, meta: PoseMeta, folder: Optional[str],
     try:
         check_data(cfg, 'train')
     except InputError as error:
-        raise InputError(f'{error}; or give a folder of images: --calib DIR'
-                         ) from error
+        raise InputError(f'{error}; or give a folder of images: --calib DIR') from error
     dataset = cfg.train_dataloader.dataset.copy()
     dataset.pipeline = [
         dict(type='LoadImage'),
         dict(type='GetBBoxCenterScale', padding=meta.bbox_padding),
-        dict(type='TopdownAffine', input_size=meta.input_size)
+        dict(type='TopdownAffine', input_size=meta.input_size),
     ]
     with DefaultScope.overwrite_default_scope('mmpose'):
         dataset = DATASETS.build(dataset)
@@ -86,8 +84,7 @@ def calibration_crops(cfg: Config, meta: PoseMeta, folder: Optional[str],
 def _folder_crops(folder: Path, meta: PoseMeta, count: int) -> np.ndarray:
     if not folder.is_dir():
         raise InputError(f'--calib {folder} is no folder')
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     if files:
         indices = np.linspace(0, len(files) - 1, min(count, len(files)))
         files = [files[int(i)] for i in indices]
@@ -96,8 +93,7 @@ def _folder_crops(folder: Path, meta: PoseMeta, count: int) -> np.ndarray:
         image = cv2.imread(str(file))
         if image is not None:
             box = np.array([[0, 0, image.shape[1], image.shape[0]]])
-            center, scale = topdown.boxes_to_center_scale(
-                box, meta.input_size, meta.bbox_padding)
+            center, scale = topdown.boxes_to_center_scale(box, meta.input_size, meta.bbox_padding)
             crops.append(topdown.crop(image, center, scale, meta.input_size))
     if not crops:
         raise InputError(f'--calib {folder} holds no image that can be read')
@@ -112,11 +108,12 @@ class Part:
         nodes (list[str]): Names of its operators.
         weights (int): Number of its convolutions' weights.
     """
-    nodes: List[str]
+
+    nodes: list[str]
     weights: int = 0
 
 
-def network_parts(model) -> Dict[str, Part]:
+def network_parts(model) -> dict[str, Part]:
     """Group a graph's operators by the module they come from.
 
     Args:
@@ -130,8 +127,7 @@ def network_parts(model) -> Dict[str, Part]:
     sizes = {w.name: int(np.prod(w.dims)) for w in model.graph.initializer}
     parts = defaultdict(lambda: Part([]))
     for node in model.graph.node:
-        found = re.match(r'/network/((?:backbone|neck|head)[^/]*/[^/]+)/',
-                         node.name)
+        found = re.match(r'/network/((?:backbone|neck|head)[^/]*/[^/]+)/', node.name)
         if found is None:
             continue
         name = found[1]
@@ -188,21 +184,22 @@ class _OnnxQuantizer:
     def __init__(self, model, crops: np.ndarray, folder: str) -> None:
         import onnx
         from onnxruntime.quantization.calibrate import create_calibrator
+
         own_biases(model)
         self._model = onnx.shape_inference.infer_shapes(model)
         plain = Path(folder) / 'inferred.onnx'
         onnx.save(self._model, plain)
         calibrator = create_calibrator(
-            plain,
-            OPERATORS,
-            augmented_model_path=str(Path(folder) / 'augmented.onnx'))
+            plain, OPERATORS, augmented_model_path=str(Path(folder) / 'augmented.onnx')
+        )
         calibrator.collect_data(_Reader(crops))
         self._ranges = calibrator.compute_data()
 
-    def __call__(self, excluded: List[str]):
+    def __call__(self, excluded: list[str]):
         """Return the quantized model, the named operators in float."""
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
         quantizer = QDQQuantizer(
             copy.deepcopy(self._model),
             per_channel=True,
@@ -213,7 +210,8 @@ class _OnnxQuantizer:
             nodes_to_quantize=[],
             nodes_to_exclude=excluded,
             op_types_to_quantize=OPERATORS,
-            extra_options={})
+            extra_options={},
+        )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
         return quantizer.model.model
@@ -223,10 +221,9 @@ class _Reader:
     """Feeds images to ONNX Runtime's calibrator, one at a time."""
 
     def __init__(self, crops: np.ndarray) -> None:
-        self._crops = iter(
-            tqdm(crops, desc='calibrating', unit='image', leave=False))
+        self._crops = iter(tqdm(crops, desc='calibrating', unit='image', leave=False))
 
-    def get_next(self) -> Optional[dict]:
+    def get_next(self) -> dict | None:
         """Return the next input, None at the end."""
         crop = next(self._crops, None)
         return None if crop is None else {INPUT_NAME: crop[None]}
@@ -238,12 +235,12 @@ class _Reader:
 def _outputs(model, crops: np.ndarray) -> np.ndarray:
     """Run an ONNX model image by image and return its first output."""
     session = onnxruntime_session(model.SerializeToString(), cpu_count())
-    return np.concatenate(
-        [session.run(None, {INPUT_NAME: crop[None]})[0] for crop in crops])
+    return np.concatenate([session.run(None, {INPUT_NAME: crop[None]})[0] for crop in crops])
 
 
-def sensitive_parts(quantizer: _OnnxQuantizer, parts: Dict[str, Part],
-                    expected: np.ndarray, crops: np.ndarray) -> Set[str]:
+def sensitive_parts(
+    quantizer: _OnnxQuantizer, parts: dict[str, Part], expected: np.ndarray, crops: np.ndarray
+) -> set[str]:
     """Find cheap parts that stay in float, as few as the error allows.
 
     Args:
@@ -256,19 +253,15 @@ def sensitive_parts(quantizer: _OnnxQuantizer, parts: Dict[str, Part],
         set[str]: Names of parts to leave in float.
     """
 
-    def error(excluded: Set[str]) -> float:
+    def error(excluded: set[str]) -> float:
         nodes = [n for name in excluded for n in parts[name].nodes]
         difference = _outputs(quantizer(nodes), crops) - expected
         return float(np.square(difference).mean() / expected.var())
 
     total = sum(part.weights for part in parts.values())
-    cheap = [
-        name for name, part in parts.items()
-        if 0 < part.weights <= MAX_COST * total
-    ]
+    cheap = [name for name, part in parts.items() if 0 < part.weights <= MAX_COST * total]
     kept, now = set(), error(set())
-    print_log(f'int8: error {now**.5:.1%} of the heatmaps\' deviation',
-              'current')
+    print_log(f"int8: error {now**0.5:.1%} of the heatmaps' deviation", 'current')
     if now <= MAX_ERROR**2:
         return kept
     gains = {
@@ -280,21 +273,21 @@ def sensitive_parts(quantizer: _OnnxQuantizer, parts: Dict[str, Part],
             break
         kept.add(name)
         now = error(kept)
-        print_log(f'int8: {now**.5:.1%} with {name} in float', 'current')
+        print_log(f'int8: {now**0.5:.1%} with {name} in float', 'current')
     return kept
 
 
-def _analysed(model, crops: np.ndarray, search: bool,
-              folder: str) -> Tuple[_OnnxQuantizer, List[str]]:
+def _analysed(
+    model, crops: np.ndarray, search: bool, folder: str
+) -> tuple[_OnnxQuantizer, list[str]]:
     """Calibrate, and name the operators that stay in float."""
     parts = network_parts(model)
-    some = crops[::max(1, len(crops) // SENSITIVITY_IMAGES)]
+    some = crops[:: max(1, len(crops) // SENSITIVITY_IMAGES)]
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         quantizer = _OnnxQuantizer(model, crops, folder)
-        kept = sensitive_parts(quantizer, parts, _outputs(model, some),
-                               some) if search else set()
+        kept = sensitive_parts(quantizer, parts, _outputs(model, some), some) if search else set()
     finally:
         logging.disable(level)
     return quantizer, [n for name in kept for n in parts[name].nodes]
@@ -334,6 +327,7 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
     import nncf
     import onnx
     import openvino
+
     with tempfile.TemporaryDirectory() as folder:
         kept = []
         if search:
@@ -341,8 +335,7 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
     model = openvino.convert_model(path)
     # a convolution with a bias becomes NAME/WithoutBiases and an Add, NAME
     there = {
-        node.get_friendly_name(): node.get_friendly_name().removesuffix(
-            '/WithoutBiases')
+        node.get_friendly_name(): node.get_friendly_name().removesuffix('/WithoutBiases')
         for node in model.get_ops()
     }
     nncf.set_log_level(logging.WARNING)
@@ -353,8 +346,10 @@ def quantize_openvino(path: Path, crops: np.ndarray, search: bool = True):
         subset_size=len(crops),
         ignored_scope=nncf.IgnoredScope(
             names=[
-                name for name, origin in there.items()
-                if origin in kept or re.search(POOLING, name)
-            ]),
+                name for name, origin in there.items() if origin in kept or re.search(POOLING, name)
+            ]
+        ),
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            overflow_fix=nncf.OverflowFix.ENABLE))
+            overflow_fix=nncf.OverflowFix.ENABLE
+        ),
+    )

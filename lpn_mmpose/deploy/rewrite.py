@@ -5,8 +5,9 @@ computes, up to floating-point rounding; :mod:`lpn_mmpose.deploy.export`
 checks every export against the trained model. docs/performance.md has what
 each rewriting gains.
 """
+
 import copy
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +39,8 @@ def _conv2d(weight: Tensor, bias: Tensor = None, **kwargs) -> nn.Conv2d:
     """Return a convolution that has these weights."""
     groups = kwargs.get('groups', 1)
     conv = nn.Conv2d(
-        weight.shape[1] * groups,
-        weight.shape[0],
-        weight.shape[2:],
-        bias=bias is not None,
-        **kwargs)
+        weight.shape[1] * groups, weight.shape[0], weight.shape[2:], bias=bias is not None, **kwargs
+    )
     conv.weight.data = weight.detach().clone().contiguous()
     if bias is not None:
         conv.bias.data = bias.detach().clone()
@@ -55,8 +53,7 @@ def _behind(conv: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Conv2d:
     bias = weight @ pointwise.bias
     if conv.bias is not None:
         bias = bias + conv.bias
-    return _conv2d((weight @ pointwise.weight.flatten(1))[..., None, None],
-                   bias)
+    return _conv2d((weight @ pointwise.weight.flatten(1))[..., None, None], bias)
 
 
 def _linear(layer: nn.Module) -> nn.Module:
@@ -116,8 +113,7 @@ class _Shuffle(torch.autograd.Function):
     def forward(ctx, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         x = x.reshape(batch, 2, 2, channels // 4, height, width)
-        return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4,
-                                                   2 * height, 2 * width)
+        return x.permute(0, 3, 4, 1, 5, 2).reshape(batch, channels // 4, 2 * height, 2 * width)
 
     @staticmethod
     def symbolic(g, x):
@@ -142,8 +138,7 @@ class InferenceAttention(nn.Module):
         pooling (str): One of those in :data:`STYLES`.
     """
 
-    def __init__(self, attention: nn.Module, conv3: nn.Conv2d,
-                 pooling: str) -> None:
+    def __init__(self, attention: nn.Module, conv3: nn.Conv2d, pooling: str) -> None:
         super().__init__()
         self.pooling = 'mean'
         if isinstance(attention, ContextBlock):
@@ -153,8 +148,8 @@ class InferenceAttention(nn.Module):
             layers = list(attention.channel_add_conv)
         else:
             layers = [
-                _conv2d(layer.weight[..., None, None]) if isinstance(
-                    layer, nn.Linear) else layer for layer in attention.fc
+                _conv2d(layer.weight[..., None, None]) if isinstance(layer, nn.Linear) else layer
+                for layer in attention.fc
             ]
         layers[0] = _behind(layers[0], conv3)
         if self.pooling in ('matmul', 'rows'):
@@ -178,13 +173,11 @@ class InferenceAttention(nn.Module):
             weights = F.softmax(self.mask.weight.flatten(1) @ flat, dim=-1)
             flat = flat.transpose(1, 2)
         else:
-            weights = F.softmax(
-                keep_batch(self.mask(y), 1, height * width), dim=-1)
+            weights = F.softmax(keep_batch(self.mask(y), 1, height * width), dim=-1)
             if self.pooling == 'sum':
                 weights = keep_batch(weights, 1, height, width)
                 return self.fc((y * weights).sum((2, 3), keepdim=True))
-            flat = keep_batch(
-                y.permute(0, 2, 3, 1), height * width, channels)
+            flat = keep_batch(y.permute(0, 2, 3, 1), height * width, channels)
         hidden = self.fc[:-1](keep_batch(weights @ flat, channels))
         return self.fc[-1](keep_batch(hidden, int(hidden.shape[1]), 1, 1))
 
@@ -212,24 +205,23 @@ class InferenceBottleneck(nn.Module):
         self.downsample = block.downsample
         self.attention = None
         if not isinstance(block.attention, nn.Identity):
-            self.attention = InferenceAttention(block.attention, self.conv3,
-                                                pooling)
+            self.attention = InferenceAttention(block.attention, self.conv3, pooling)
         self.scales = isinstance(block.attention, BiasFreeSELayer)
 
     @staticmethod
     def supports(block: LightweightBottleneck) -> bool:
         """Whether the block's norm layers are folded and it is LPN's own."""
-        folded = not isinstance(block.conv3.norm, nn.modules.batchnorm.
-                                _NormBase) and block.conv3.conv.bias is not None
-        return folded and isinstance(
-            block.attention, (ContextBlock, BiasFreeSELayer, nn.Identity))
+        folded = (
+            not isinstance(block.conv3.norm, nn.modules.batchnorm._NormBase)
+            and block.conv3.conv.bias is not None
+        )
+        return folded and isinstance(block.attention, (ContextBlock, BiasFreeSELayer, nn.Identity))
 
     def _enlarged(self, vector: Tensor, like: Tensor) -> Tensor:
         """Bring (N, C, 1, 1) to the form in which it is added."""
         if self.addition == 'vector':
             return vector
-        return F.interpolate(
-            vector, scale_factor=tuple(map(float, like.shape[2:])))
+        return F.interpolate(vector, scale_factor=tuple(map(float, like.shape[2:])))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H/s, W/s)."""
@@ -256,8 +248,7 @@ def reorder_outputs(stage: nn.Sequential, order: Tensor) -> bool:
         bool: Whether that was possible: the first block must have a
         convolution in its shortcut, and all must be rewritten.
     """
-    if (not all(isinstance(b, InferenceBottleneck) for b in stage)
-            or stage[0].downsample is None):
+    if not all(isinstance(b, InferenceBottleneck) for b in stage) or stage[0].downsample is None:
         return False
     for i, block in enumerate(stage):
         layers = [block.conv3]
@@ -307,8 +298,12 @@ def _phase_kernels(weight: Tensor, padding: int) -> Tensor:
     """
     size = weight.shape[-1]
     kernels = weight.new_zeros(2, 2, *weight.shape[:-2], 3, 3)
-    taps = [(a, d + 1, a + padding - 2 * d) for a in (0, 1)
-            for d in (-1, 0, 1) if 0 <= a + padding - 2 * d < size]
+    taps = [
+        (a, d + 1, a + padding - 2 * d)
+        for a in (0, 1)
+        for d in (-1, 0, 1)
+        if 0 <= a + padding - 2 * d < size
+    ]
     for a, row, ky in taps:
         for b, column, kx in taps:
             kernels[a, b, ..., row, column] = weight[..., ky, kx]
@@ -338,15 +333,13 @@ class PhaseUpsample(nn.Module):
             input; None for the deconvolution's own.
     """
 
-    def __init__(self, deconv: ConvModule, tail: Sequence[nn.Module],
-                 style: str) -> None:
+    def __init__(self, deconv: ConvModule, tail: Sequence[nn.Module], style: str) -> None:
         super().__init__()
         *_, self.joining = STYLES[style]
         conv, norm = deconv.conv, deconv.norm
         groups, out_channels = conv.groups, conv.out_channels
         # (Cin, Cout / g, k, k) as (g, Cin / g, Cout / g, k, k)
-        weight = conv.weight.detach().reshape(groups, -1,
-                                              *conv.weight.shape[1:])
+        weight = conv.weight.detach().reshape(groups, -1, *conv.weight.shape[1:])
         bias = weight.new_zeros(out_channels)
         if conv.bias is not None:
             bias = conv.bias.detach()
@@ -368,10 +361,14 @@ class PhaseUpsample(nn.Module):
             self.phases.append(
                 nn.ModuleList(
                     _conv2d(
-                        phase[:, i * step:(i + 1) * step],
+                        phase[:, i * step : (i + 1) * step],
                         bias if i == 0 else None,
                         padding=1,
-                        groups=groups) for i in range(self.parts)))
+                        groups=groups,
+                    )
+                    for i in range(self.parts)
+                )
+            )
         self.tail = nn.Sequential(*tail)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -379,9 +376,7 @@ class PhaseUpsample(nn.Module):
         inputs = [x]
         if self.parts > 1:
             step = int(x.shape[1]) // self.parts
-            inputs = [
-                x[:, i * step:(i + 1) * step] for i in range(self.parts)
-            ]
+            inputs = [x[:, i * step : (i + 1) * step] for i in range(self.parts)]
         phases = []
         for convs in self.phases:
             y = convs[0](inputs[0])
@@ -393,12 +388,10 @@ class PhaseUpsample(nn.Module):
         _, channels, height, width = map(int, phases[0].shape)
         if self.joining == 'stack':
             rows = [
-                keep_batch(
-                    torch.stack(pair, -1), channels, height, 2 * width)
+                keep_batch(torch.stack(pair, -1), channels, height, 2 * width)
                 for pair in (phases[:2], phases[2:])
             ]
-            return keep_batch(
-                torch.cat(rows, -1), channels, 2 * height, 2 * width)
+            return keep_batch(torch.cat(rows, -1), channels, 2 * height, 2 * width)
         phases = [phase.permute(0, 2, 3, 1) for phase in phases]
         rows = [
             keep_batch(torch.cat(pair, -1), height, 2 * width * channels)
@@ -418,8 +411,10 @@ def _rewrite_head(head: LPNHead, style: str) -> nn.Sequential:
     last = [fuse_conv_bn(head.conv_layers), head.final_layer]
     pointwise = all(
         conv.kernel_size == (1, 1)
-        for layer in last for conv in layer.modules()
-        if isinstance(conv, nn.Conv2d))
+        for layer in last
+        for conv in layer.modules()
+        if isinstance(conv, nn.Conv2d)
+    )
     steps = []
     for i, (deconv, mixing) in enumerate(deconvs):
         tail = [fuse_conv_bn(mixing)]
@@ -460,8 +455,7 @@ class InferenceNetwork(nn.Module):
             self.head = fuse_conv_bn(model.head)
         for module in list(self.backbone.modules()):
             for name, child in module.named_children():
-                if isinstance(child, LightweightBottleneck
-                              ) and InferenceBottleneck.supports(child):
+                if isinstance(child, LightweightBottleneck) and InferenceBottleneck.supports(child):
                     setattr(module, name, InferenceBottleneck(child, style))
         if self.on_last:
             self._reorder()
@@ -472,8 +466,7 @@ class InferenceNetwork(nn.Module):
         order = getattr(self.head[0], 'order', None)
         if order is None:
             return
-        if isinstance(self.backbone, LPN) and isinstance(
-                self.neck, nn.Identity):
+        if isinstance(self.backbone, LPN) and isinstance(self.neck, nn.Identity):
             last = self.backbone.layers[max(self.backbone.out_indices)]
             if reorder_outputs(getattr(self.backbone, last), order):
                 return
@@ -495,7 +488,6 @@ class InferenceNetwork(nn.Module):
                 trained on.
             swap (bool): Whether to take the channels in reverse order.
         """
-        first = next(
-            m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
+        first = next(m for m in self.backbone.modules() if isinstance(m, nn.Conv2d))
         weight = first.weight.data / std.reshape(1, -1, 1, 1)
         first.weight.data = weight.flip(1) if swap else weight

@@ -1,5 +1,4 @@
 """Exported models in the place of trained ones, for ``tools/test.py``."""
-from typing import List
 
 import mmcv
 from mmengine.config import Config
@@ -34,7 +33,7 @@ class ExportedPoseEstimator(BaseModel):
         """Refuse to be trained."""
         raise NotImplementedError('exported models are tested alone')
 
-    def test_step(self, data: dict) -> List[PoseDataSample]:
+    def test_step(self, data: dict) -> list[PoseDataSample]:
         """Add ``pred_instances`` to a batch's data samples.
 
         Args:
@@ -42,8 +41,9 @@ class ExportedPoseEstimator(BaseModel):
                 ``gt_instances.bboxes`` (N, 4), xyxy in px.
         """
         samples = data['data_samples']
-        found = self.pose([mmcv.imread(s.img_path) for s in samples],
-                          [s.gt_instances.bboxes for s in samples])
+        found = self.pose(
+            [mmcv.imread(s.img_path) for s in samples], [s.gt_instances.bboxes for s in samples]
+        )
         for sample, (keypoints, scores) in zip(samples, found):
             persons = sample.gt_instances
             sample.pred_instances = InstanceData(
@@ -51,7 +51,8 @@ class ExportedPoseEstimator(BaseModel):
                 keypoint_scores=scores,
                 keypoints_visible=scores,
                 bboxes=persons.bboxes,
-                bbox_scores=persons.bbox_scores)
+                bbox_scores=persons.bbox_scores,
+            )
         return samples
 
 
@@ -70,17 +71,18 @@ def use_exported(cfg: Config, path: str) -> None:
     with DefaultScope.overwrite_default_scope('mmpose'):
         dataset = cfg.test_dataloader.dataset
         meta = DATASETS.build({**dataset, 'lazy_init': True}).metainfo
-    wanted = [meta['keypoint_id2name'][i] for i in range(len(names))
-              ] if len(names) == meta['num_keypoints'] else []
+    wanted = (
+        [meta['keypoint_id2name'][i] for i in range(len(names))]
+        if len(names) == meta['num_keypoints']
+        else []
+    )
     if list(names) != wanted:
         raise InputError(
             f'model {path} finds {len(names)} keypoints ({names[0]}, ...), '
             f'and the test data of {cfg.filename} have '
-            f'{meta["num_keypoints"]} ({meta["keypoint_id2name"][0]}, ...)')
+            f'{meta["num_keypoints"]} ({meta["keypoint_id2name"][0]}, ...)'
+        )
     cfg.model = dict(type='ExportedPoseEstimator', model=path)
     cfg.load_from = None
     # it averages weights, of which there are none here
-    cfg.custom_hooks = [
-        hook for hook in cfg.get('custom_hooks') or []
-        if hook['type'] != 'EMAHook'
-    ]
+    cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']

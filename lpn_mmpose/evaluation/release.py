@@ -1,5 +1,6 @@
 """COCO's and MPII's metrics as LPN's release computes them."""
-from typing import Dict, Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmpose.evaluation.functional import keypoint_pck_accuracy
@@ -18,8 +19,7 @@ class ReleaseCocoMetric(CocoMetric):
     :class:`mmpose.evaluation.metrics.CocoMetric`.
     """
 
-    def process(self, data_batch: Sequence[dict],
-                data_samples: Sequence[dict]) -> None:
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         """Keep a batch's predictions, as the parent does, without boxes.
 
         Args:
@@ -51,11 +51,11 @@ class ReleaseMpiiPCKAccuracy(MpiiPCKAccuracy):
     The metrics are MMPose's, in percent, and ``Mean@0.1``.
     """
 
-    def __init__(self, bias: float = 0., **kwargs) -> None:
+    def __init__(self, bias: float = 0.0, **kwargs) -> None:
         super().__init__(**kwargs)
         self.bias = bias
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from the results of all batches.
 
         Args:
@@ -66,16 +66,15 @@ class ReleaseMpiiPCKAccuracy(MpiiPCKAccuracy):
             dict[str, float]: See the class.
         """
         results = [
-            dict(result, pred_coords=result['pred_coords'] - self.bias)
-            for result in results
+            dict(result, pred_coords=result['pred_coords'] - self.bias) for result in results
         ]
         metrics = super().compute_metrics(results)
         pred, gt, mask, head_size = (
             np.concatenate([result[key] for result in results])
-            for key in ('pred_coords', 'gt_coords', 'mask', 'head_size'))
+            for key in ('pred_coords', 'gt_coords', 'mask', 'head_size')
+        )
         mask[:, 6:8] = False  # pelvis and thorax count in no mean
-        accuracy, _, _ = keypoint_pck_accuracy(pred + 1, gt, mask, 0.11,
-                                               head_size)
+        accuracy, _, _ = keypoint_pck_accuracy(pred + 1, gt, mask, 0.11, head_size)
         counts = mask.sum(0)
         metrics['Mean@0.1'] = 100 * (accuracy * counts).sum() / counts.sum()
         return metrics

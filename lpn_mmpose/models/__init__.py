@@ -1,4 +1,5 @@
 """Network modules and losses, registered in MMPose's ``MODELS``."""
+
 from .losses import KeypointMSESoftmaxLoss
 from .lpn import LPN
 from .lpn_head import LPNHead

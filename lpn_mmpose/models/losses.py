@@ -1,5 +1,4 @@
 """Heatmap losses."""
-from typing import Optional
 
 import torch
 import torch.nn.functional as F
@@ -28,19 +27,16 @@ class KeypointMSESoftmaxLoss(KeypointMSELoss):
         loss_weight (float): Weight of the sum. Default: 1.
     """
 
-    def __init__(self,
-                 beta: float = 10.,
-                 mse_weight: float = 500.,
-                 loss_weight: float = 1.) -> None:
+    def __init__(
+        self, beta: float = 10.0, mse_weight: float = 500.0, loss_weight: float = 1.0
+    ) -> None:
         super().__init__(use_target_weight=True, loss_weight=loss_weight)
         self.beta = beta
         self.mse_weight = mse_weight
 
-    def forward(self,
-                output: Tensor,
-                target: Tensor,
-                target_weights: Tensor,
-                mask: Optional[Tensor] = None) -> Tensor:
+    def forward(
+        self, output: Tensor, target: Tensor, target_weights: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -57,6 +53,5 @@ class KeypointMSESoftmaxLoss(KeypointMSELoss):
         log_p = F.log_softmax(self.beta * output.flatten(2).float(), dim=-1)
         q = F.softmax(self.beta * target.flatten(2).float(), dim=-1)
         kl = F.kl_div(log_p, q, reduction='none').sum(-1)
-        kl = (kl * target_weights).sum() / torch.clamp(
-            target_weights.sum(), min=1)
+        kl = (kl * target_weights).sum() / torch.clamp(target_weights.sum(), min=1)
         return self.mse_weight * mse + self.loss_weight * kl

@@ -1,5 +1,6 @@
 """LPN backbone: a ResNet of depthwise bottlenecks with output stride 16."""
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch.utils.checkpoint as cp
 from mmcv.cnn import ConvModule
@@ -32,7 +33,9 @@ class BiasFreeSELayer(nn.Module):
         self.fc = nn.Sequential(
             nn.Linear(channels, hidden_channels, bias=False),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden_channels, channels, bias=False), nn.Sigmoid())
+            nn.Linear(hidden_channels, channels, bias=False),
+            nn.Sigmoid(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x`` of shape (N, C, H, W) channel by channel."""
@@ -40,7 +43,7 @@ class BiasFreeSELayer(nn.Module):
         return x * scale[..., None, None]
 
 
-def build_attention(attention: Optional[str], channels: int) -> nn.Module:
+def build_attention(attention: str | None, channels: int) -> nn.Module:
     """Return the attention module of a block with ``channels`` outputs.
 
     Args:
@@ -68,38 +71,30 @@ class LightweightBottleneck(nn.Module):
         with_cp (bool): Whether to trade compute for memory by checkpointing.
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 out_channels: int,
-                 stride: int = 1,
-                 attention: Optional[str] = 'GC',
-                 conv_cfg: Optional[dict] = None,
-                 norm_cfg: dict = dict(type='BN'),
-                 with_cp: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        attention: str | None = 'GC',
+        conv_cfg: dict | None = None,
+        norm_cfg: dict = dict(type='BN'),
+        with_cp: bool = False,
+    ) -> None:
         super().__init__()
         common = dict(conv_cfg=conv_cfg, norm_cfg=norm_cfg)
         self.with_cp = with_cp
         self.conv1 = ConvModule(in_channels, out_channels, 1, **common)
         self.conv2 = ConvModule(
-            out_channels,
-            out_channels,
-            3,
-            stride=stride,
-            padding=1,
-            groups=out_channels,
-            **common)
-        self.conv3 = ConvModule(
-            out_channels, out_channels, 1, act_cfg=None, **common)
+            out_channels, out_channels, 3, stride=stride, padding=1, groups=out_channels, **common
+        )
+        self.conv3 = ConvModule(out_channels, out_channels, 1, act_cfg=None, **common)
         self.attention = build_attention(attention, out_channels)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
             self.downsample = ConvModule(
-                in_channels,
-                out_channels,
-                1,
-                stride=stride,
-                act_cfg=None,
-                **common)
+                in_channels, out_channels, 1, stride=stride, act_cfg=None, **common
+            )
         self.relu = nn.ReLU(inplace=True)
 
     def init_weights(self) -> None:
@@ -181,33 +176,32 @@ class LPN(BaseBackbone):
         self,
         depth: int,
         in_channels: int = 3,
-        attention: Optional[str] = 'GC',
-        out_indices: Sequence[int] = (3, ),
+        attention: str | None = 'GC',
+        out_indices: Sequence[int] = (3,),
         frozen_stages: int = -1,
-        conv_cfg: Optional[dict] = None,
+        conv_cfg: dict | None = None,
         norm_cfg: dict = dict(type='BN'),
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg=[
             dict(type='Normal', layer='Conv2d', std=0.001),
-            dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm'])
-        ]
+            dict(type='Constant', val=1, layer=['_BatchNorm', 'GroupNorm']),
+        ],
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         if depth not in self.stage_blocks:
-            raise ValueError(f'depth must be one of '
-                             f'{list(self.stage_blocks)}, got {depth!r}')
+            raise ValueError(f'depth must be one of {list(self.stage_blocks)}, got {depth!r}')
         if attention not in ('GC', 'SE', None):
-            raise ValueError(
-                f"attention must be 'GC', 'SE' or None, got {attention!r}")
+            raise ValueError(f"attention must be 'GC', 'SE' or None, got {attention!r}")
         num_stages = len(self.stage_channels)
-        if not out_indices or not all(
-                i in range(num_stages) for i in out_indices):
-            raise ValueError(f'out_indices must be stages from 0 to '
-                             f'{num_stages - 1}, got {out_indices!r}')
+        if not out_indices or not all(i in range(num_stages) for i in out_indices):
+            raise ValueError(
+                f'out_indices must be stages from 0 to {num_stages - 1}, got {out_indices!r}'
+            )
         if frozen_stages not in range(-1, num_stages + 1):
-            raise ValueError(f'frozen_stages must be from -1 to {num_stages}, '
-                             f'got {frozen_stages!r}')
+            raise ValueError(
+                f'frozen_stages must be from -1 to {num_stages}, got {frozen_stages!r}'
+            )
         self.depth = depth
         self.out_indices = out_indices
         self.frozen_stages = frozen_stages
@@ -215,20 +209,15 @@ class LPN(BaseBackbone):
 
         channels = self.stage_channels[0]
         self.stem = ConvModule(
-            in_channels,
-            channels,
-            7,
-            stride=2,
-            padding=3,
-            conv_cfg=conv_cfg,
-            norm_cfg=norm_cfg)
+            in_channels, channels, 7, stride=2, padding=3, conv_cfg=conv_cfg, norm_cfg=norm_cfg
+        )
         # BaseModule would let ConvModule's Kaiming override init_cfg
         self.stem.is_init = True
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.layers = []
         for i, (blocks, out_channels, stride) in enumerate(
-                zip(self.stage_blocks[depth], self.stage_channels,
-                    self.stage_strides)):
+            zip(self.stage_blocks[depth], self.stage_channels, self.stage_strides)
+        ):
             layer = Sequential()
             for j in range(blocks):
                 layer.append(
@@ -239,7 +228,9 @@ class LPN(BaseBackbone):
                         attention=attention,
                         conv_cfg=conv_cfg,
                         norm_cfg=norm_cfg,
-                        with_cp=with_cp))
+                        with_cp=with_cp,
+                    )
+                )
                 channels = out_channels
             self.add_module(f'layer{i + 1}', layer)
             self.layers.append(f'layer{i + 1}')
@@ -248,14 +239,14 @@ class LPN(BaseBackbone):
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
             return
-        names = ['stem'] + self.layers[:self.frozen_stages]
+        names = ['stem'] + self.layers[: self.frozen_stages]
         for name in names:
             module = getattr(self, name)
             module.eval()
             for param in module.parameters():
                 param.requires_grad = False
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Compute the feature maps of the stages in ``out_indices``.
 
         Args:

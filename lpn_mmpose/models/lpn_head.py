@@ -1,6 +1,7 @@
 """LPN's heatmap head: grouped deconvolutions and pointwise convolutions."""
+
+from collections.abc import Sequence
 from math import gcd
-from typing import List, Optional, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +24,17 @@ class GroupedDeconv(nn.ConvTranspose2d):
     parameters are those of :class:`torch.nn.ConvTranspose2d`.
     """
 
-    def forward(self,
-                x: Tensor,
-                output_size: Optional[List[int]] = None) -> Tensor:
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
         per_group = self.in_channels // self.groups
-        if (x.device.type != 'cpu' or per_group == 1
-                or self.out_channels != self.groups
-                or output_size is not None or torch.jit.is_tracing()
-                or torch.compiler.is_exporting()):
+        if (
+            x.device.type != 'cpu'
+            or per_group == 1
+            or self.out_channels != self.groups
+            or output_size is not None
+            or torch.jit.is_tracing()
+            or torch.compiler.is_exporting()
+        ):
             return super().forward(x, output_size)
         layout = torch.contiguous_format
         if x.is_contiguous(memory_format=torch.channels_last):
@@ -39,9 +42,15 @@ class GroupedDeconv(nn.ConvTranspose2d):
         outs = [
             F.conv_transpose2d(
                 x[:, i::per_group].contiguous(memory_format=layout),
-                self.weight[i::per_group], self.bias if i == 0 else None,
-                self.stride, self.padding, self.output_padding, self.groups,
-                self.dilation) for i in range(per_group)
+                self.weight[i::per_group],
+                self.bias if i == 0 else None,
+                self.stride,
+                self.padding,
+                self.output_padding,
+                self.groups,
+                self.dilation,
+            )
+            for i in range(per_group)
         ]
         return sum(outs[1:], outs[0])
 
@@ -81,13 +90,15 @@ class LPNHead(HeatmapHead):
         (1, 17, 64, 48)
     """
 
-    def __init__(self,
-                 in_channels: int = 512,
-                 out_channels: int = 17,
-                 deconv_out_channels: Optional[Sequence[int]] = (256, 256),
-                 deconv_kernel_sizes: Optional[Sequence[int]] = (4, 4),
-                 norm_cfg: dict = dict(type='BN'),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        in_channels: int = 512,
+        out_channels: int = 17,
+        deconv_out_channels: Sequence[int] | None = (256, 256),
+        deconv_kernel_sizes: Sequence[int] | None = (4, 4),
+        norm_cfg: dict = dict(type='BN'),
+        **kwargs,
+    ) -> None:
         # before super().__init__, which builds the layers
         self.norm_cfg = norm_cfg
         super().__init__(
@@ -95,19 +106,20 @@ class LPNHead(HeatmapHead):
             out_channels=out_channels,
             deconv_out_channels=deconv_out_channels,
             deconv_kernel_sizes=deconv_kernel_sizes,
-            **kwargs)
+            **kwargs,
+        )
 
-    def _make_deconv_layers(self, in_channels: int,
-                            layer_out_channels: Sequence[int],
-                            layer_kernel_sizes: Sequence[int]) -> nn.Module:
+    def _make_deconv_layers(
+        self, in_channels: int, layer_out_channels: Sequence[int], layer_kernel_sizes: Sequence[int]
+    ) -> nn.Module:
         """Create the upsampling steps, two ConvModules each."""
         layers = []
-        for out_channels, kernel_size in zip(layer_out_channels,
-                                             layer_kernel_sizes):
+        for out_channels, kernel_size in zip(layer_out_channels, layer_kernel_sizes):
             if kernel_size not in DECONV_PADDING:
                 raise ValueError(
                     f'deconv_kernel_sizes must be from '
-                    f'{sorted(DECONV_PADDING)}, got {kernel_size!r}')
+                    f'{sorted(DECONV_PADDING)}, got {kernel_size!r}'
+                )
             padding, output_padding = DECONV_PADDING[kernel_size]
             deconv = ConvModule(
                 in_channels,
@@ -116,11 +128,10 @@ class LPNHead(HeatmapHead):
                 stride=2,
                 padding=padding,
                 groups=gcd(in_channels, out_channels),
-                conv_cfg=dict(
-                    type=GroupedDeconv, output_padding=output_padding),
-                norm_cfg=self.norm_cfg)
-            pointwise = ConvModule(
-                out_channels, out_channels, 1, norm_cfg=self.norm_cfg)
+                conv_cfg=dict(type=GroupedDeconv, output_padding=output_padding),
+                norm_cfg=self.norm_cfg,
+            )
+            pointwise = ConvModule(out_channels, out_channels, 1, norm_cfg=self.norm_cfg)
             layers += [deconv, pointwise]
             in_channels = out_channels
         return nn.Sequential(*layers)

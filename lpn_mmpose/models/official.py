@@ -6,16 +6,17 @@ module; here it is a ``TopdownPoseEstimator`` with a ``backbone``
 (:class:`LPN`, ``ResNet``, ``HRNet``) and a ``head`` (:class:`LPNHead`,
 ``HeatmapHead``). The tensors are the same.
 """
+
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any
 
 from mmpose.models.backbones import ResNet
 
 from .lpn import LPN
 
-LEAF_NAMES = ('weight', 'bias', 'running_mean', 'running_var',
-              'num_batches_tracked')
+LEAF_NAMES = ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked')
 
 
 @dataclass(frozen=True)
@@ -29,63 +30,66 @@ class Family:
     """
 
     title: str
-    names: Tuple[Tuple[str, str], ...]
+    names: tuple[tuple[str, str], ...]
 
 
-FAMILIES: Dict[str, Family] = {
-    'lpn':
-    Family("LPN's release", (
-        ('conv1', 'backbone.stem.conv'),
-        ('bn1', 'backbone.stem.bn'),
-        ('layer#.#.conv1', 'backbone.layer#.#.conv1.conv'),
-        ('layer#.#.bn1', 'backbone.layer#.#.conv1.bn'),
-        ('layer#.#.conv2', 'backbone.layer#.#.conv2.conv'),
-        ('layer#.#.bn2', 'backbone.layer#.#.conv2.bn'),
-        ('layer#.#.conv3', 'backbone.layer#.#.conv3.conv'),
-        ('layer#.#.bn3', 'backbone.layer#.#.conv3.bn'),
-        ('layer#.#.downsample.0', 'backbone.layer#.#.downsample.conv'),
-        ('layer#.#.downsample.1', 'backbone.layer#.#.downsample.bn'),
-        ('layer#.#.att.conv_mask', 'backbone.layer#.#.attention.conv_mask'),
-        ('layer#.#.att.channel_add_conv.#',
-         'backbone.layer#.#.attention.channel_add_conv.#'),
-        ('layer#.#.att.fc.#', 'backbone.layer#.#.attention.fc.#'),
-        ('deconv_layers.0', 'head.deconv_layers.0.conv'),
-        ('deconv_layers.1', 'head.deconv_layers.0.bn'),
-        ('deconv_layers.3', 'head.deconv_layers.1.conv'),
-        ('deconv_layers.4', 'head.deconv_layers.1.bn'),
-        ('deconv_layers.6', 'head.deconv_layers.2.conv'),
-        ('deconv_layers.7', 'head.deconv_layers.2.bn'),
-        ('deconv_layers.9', 'head.deconv_layers.3.conv'),
-        ('deconv_layers.10', 'head.deconv_layers.3.bn'),
-        ('final_layer', 'head.final_layer'),
-    )),
-    'pose_resnet':
-    Family('pose_resnet', (
-        ('conv1', 'backbone.conv1'),
-        ('bn1', 'backbone.bn1'),
-        ('layer#.#.conv#', 'backbone.layer#.#.conv#'),
-        ('layer#.#.bn#', 'backbone.layer#.#.bn#'),
-        ('layer#.#.downsample.#', 'backbone.layer#.#.downsample.#'),
-        ('deconv_layers.#', 'head.deconv_layers.#'),
-        ('final_layer', 'head.final_layer'),
-    )),
-    'pose_hrnet':
-    Family('pose_hrnet', (
-        ('conv#', 'backbone.conv#'),
-        ('bn#', 'backbone.bn#'),
-        ('layer1.#.conv#', 'backbone.layer1.#.conv#'),
-        ('layer1.#.bn#', 'backbone.layer1.#.bn#'),
-        ('layer1.#.downsample.#', 'backbone.layer1.#.downsample.#'),
-        ('transition#.#.#', 'backbone.transition#.#.#'),
-        ('transition#.#.#.#', 'backbone.transition#.#.#.#'),
-        ('stage#.#.branches.#.#.conv#',
-         'backbone.stage#.#.branches.#.#.conv#'),
-        ('stage#.#.branches.#.#.bn#', 'backbone.stage#.#.branches.#.#.bn#'),
-        ('stage#.#.fuse_layers.#.#.#', 'backbone.stage#.#.fuse_layers.#.#.#'),
-        ('stage#.#.fuse_layers.#.#.#.#',
-         'backbone.stage#.#.fuse_layers.#.#.#.#'),
-        ('final_layer', 'head.final_layer'),
-    )),
+FAMILIES: dict[str, Family] = {
+    'lpn': Family(
+        "LPN's release",
+        (
+            ('conv1', 'backbone.stem.conv'),
+            ('bn1', 'backbone.stem.bn'),
+            ('layer#.#.conv1', 'backbone.layer#.#.conv1.conv'),
+            ('layer#.#.bn1', 'backbone.layer#.#.conv1.bn'),
+            ('layer#.#.conv2', 'backbone.layer#.#.conv2.conv'),
+            ('layer#.#.bn2', 'backbone.layer#.#.conv2.bn'),
+            ('layer#.#.conv3', 'backbone.layer#.#.conv3.conv'),
+            ('layer#.#.bn3', 'backbone.layer#.#.conv3.bn'),
+            ('layer#.#.downsample.0', 'backbone.layer#.#.downsample.conv'),
+            ('layer#.#.downsample.1', 'backbone.layer#.#.downsample.bn'),
+            ('layer#.#.att.conv_mask', 'backbone.layer#.#.attention.conv_mask'),
+            ('layer#.#.att.channel_add_conv.#', 'backbone.layer#.#.attention.channel_add_conv.#'),
+            ('layer#.#.att.fc.#', 'backbone.layer#.#.attention.fc.#'),
+            ('deconv_layers.0', 'head.deconv_layers.0.conv'),
+            ('deconv_layers.1', 'head.deconv_layers.0.bn'),
+            ('deconv_layers.3', 'head.deconv_layers.1.conv'),
+            ('deconv_layers.4', 'head.deconv_layers.1.bn'),
+            ('deconv_layers.6', 'head.deconv_layers.2.conv'),
+            ('deconv_layers.7', 'head.deconv_layers.2.bn'),
+            ('deconv_layers.9', 'head.deconv_layers.3.conv'),
+            ('deconv_layers.10', 'head.deconv_layers.3.bn'),
+            ('final_layer', 'head.final_layer'),
+        ),
+    ),
+    'pose_resnet': Family(
+        'pose_resnet',
+        (
+            ('conv1', 'backbone.conv1'),
+            ('bn1', 'backbone.bn1'),
+            ('layer#.#.conv#', 'backbone.layer#.#.conv#'),
+            ('layer#.#.bn#', 'backbone.layer#.#.bn#'),
+            ('layer#.#.downsample.#', 'backbone.layer#.#.downsample.#'),
+            ('deconv_layers.#', 'head.deconv_layers.#'),
+            ('final_layer', 'head.final_layer'),
+        ),
+    ),
+    'pose_hrnet': Family(
+        'pose_hrnet',
+        (
+            ('conv#', 'backbone.conv#'),
+            ('bn#', 'backbone.bn#'),
+            ('layer1.#.conv#', 'backbone.layer1.#.conv#'),
+            ('layer1.#.bn#', 'backbone.layer1.#.bn#'),
+            ('layer1.#.downsample.#', 'backbone.layer1.#.downsample.#'),
+            ('transition#.#.#', 'backbone.transition#.#.#'),
+            ('transition#.#.#.#', 'backbone.transition#.#.#.#'),
+            ('stage#.#.branches.#.#.conv#', 'backbone.stage#.#.branches.#.#.conv#'),
+            ('stage#.#.branches.#.#.bn#', 'backbone.stage#.#.branches.#.#.bn#'),
+            ('stage#.#.fuse_layers.#.#.#', 'backbone.stage#.#.fuse_layers.#.#.#'),
+            ('stage#.#.fuse_layers.#.#.#.#', 'backbone.stage#.#.fuse_layers.#.#.#.#'),
+            ('final_layer', 'head.final_layer'),
+        ),
+    ),
 }
 #: A module inside a bottleneck's attention, and which attention has it.
 ATTENTION_OF = {'conv_mask': 'GC', 'fc': 'SE'}
@@ -93,7 +97,7 @@ ATTENTION_OF = {'conv_mask': 'GC', 'fc': 'SE'}
 HRNET_WIDTH = 'stage2.0.branches.0.0.conv1.weight'
 
 
-def unwrap(checkpoint: Mapping[str, Any]) -> Dict[str, Any]:
+def unwrap(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's state dict, its keys without ``module.``.
 
     Args:
@@ -101,10 +105,7 @@ def unwrap(checkpoint: Mapping[str, Any]) -> Dict[str, Any]:
             ``state_dict``.
     """
     state_dict = checkpoint.get('state_dict', checkpoint)
-    return {
-        re.sub(r'^module\.', '', key): value
-        for key, value in state_dict.items()
-    }
+    return {re.sub(r'^module\.', '', key): value for key, value in state_dict.items()}
 
 
 def find_family(checkpoint: Mapping[str, Any]) -> str:
@@ -121,8 +122,7 @@ def find_family(checkpoint: Mapping[str, Any]) -> str:
         ValueError: If it is none of them.
     """
     state_dict = {
-        re.sub(r'^backbone\.', '', key): value
-        for key, value in unwrap(checkpoint).items()
+        re.sub(r'^backbone\.', '', key): value for key, value in unwrap(checkpoint).items()
     }
     if HRNET_WIDTH in state_dict:
         return 'pose_hrnet'
@@ -130,23 +130,26 @@ def find_family(checkpoint: Mapping[str, Any]) -> str:
         return 'lpn'
     middle = state_dict.get('layer1.0.conv2.weight')
     if middle is None:
-        raise ValueError('the weights are of none of ' + ', '.join(
-            f'{name}_*' for name in FAMILIES) +
-                         ': there is no layer1.0.conv2.weight in them')
+        raise ValueError(
+            'the weights are of none of '
+            + ', '.join(f'{name}_*' for name in FAMILIES)
+            + ': there is no layer1.0.conv2.weight in them'
+        )
     # LPN's 3x3 convolutions are depthwise
     return 'lpn' if middle.shape[1] == 1 else 'pose_resnet'
 
 
-def _rename(checkpoint: Mapping[str, Any], family: str,
-            inverse: bool) -> Dict[str, Any]:
+def _rename(checkpoint: Mapping[str, Any], family: str, inverse: bool) -> dict[str, Any]:
     """Rename all keys by the names of a family."""
     state_dict = unwrap(checkpoint)
     leaf = '|'.join(LEAF_NAMES)
-    rules = [(re.compile(
-        re.escape(old).replace(r'\#', r'(\d+)') + rf'\.({leaf})'),
-              new.replace('#', '{}') + '.{}')
-             for old, new in (names[::-1] if inverse else names
-                              for names in FAMILIES[family].names)]
+    rules = [
+        (
+            re.compile(re.escape(old).replace(r'\#', r'(\d+)') + rf'\.({leaf})'),
+            new.replace('#', '{}') + '.{}',
+        )
+        for old, new in (names[::-1] if inverse else names for names in FAMILIES[family].names)
+    ]
     renamed, unknown = {}, []
     for key, value in state_dict.items():
         matches = ((rule.fullmatch(key), new) for rule, new in rules)
@@ -160,12 +163,12 @@ def _rename(checkpoint: Mapping[str, Any], family: str,
         raise ValueError(
             f'{len(unknown)} of {len(state_dict)} keys are not those of '
             f'{layout + " in MMPose" if inverse else layout}: '
-            f'{", ".join(map(repr, unknown))}')
+            f'{", ".join(map(repr, unknown))}'
+        )
     return renamed
 
 
-def from_release(checkpoint: Mapping[str, Any],
-                 family: str = 'lpn') -> Dict[str, Any]:
+def from_release(checkpoint: Mapping[str, Any], family: str = 'lpn') -> dict[str, Any]:
     """Rename the keys of original weights to ours.
 
     Args:
@@ -190,8 +193,7 @@ def from_release(checkpoint: Mapping[str, Any],
     return _rename(checkpoint, family, inverse=False)
 
 
-def to_release(checkpoint: Mapping[str, Any],
-               family: str = 'lpn') -> Dict[str, Any]:
+def to_release(checkpoint: Mapping[str, Any], family: str = 'lpn') -> dict[str, Any]:
     """Rename the keys of our weights to the original's.
 
     The inverse of :func:`from_release`.
@@ -210,8 +212,7 @@ def to_release(checkpoint: Mapping[str, Any],
     return _rename(checkpoint, family, inverse=True)
 
 
-def infer_architecture(state_dict: Mapping[str, Any],
-                       family: str = 'lpn') -> Dict[str, Any]:
+def infer_architecture(state_dict: Mapping[str, Any], family: str = 'lpn') -> dict[str, Any]:
     """Tell which model some weights belong to.
 
     Args:
@@ -245,8 +246,7 @@ def infer_architecture(state_dict: Mapping[str, Any],
         width = state_dict[f'backbone.{HRNET_WIDTH}'].shape[0]
         return dict(method=f'pose_hrnet_w{width}', out_channels=out_channels)
     depth = _infer_depth(state_dict, family)
-    architecture = dict(
-        method=f'{family}_{depth}', out_channels=out_channels)
+    architecture = dict(method=f'{family}_{depth}', out_channels=out_channels)
     if family == 'lpn':
         architecture['attention'] = _infer_attention(state_dict)
     return architecture
@@ -257,21 +257,17 @@ def _infer_depth(state_dict: Mapping[str, Any], family: str) -> int:
     if family == 'lpn':
         stage_blocks = LPN.stage_blocks
     else:  # those with bottlenecks, which alone are published
-        stage_blocks = {
-            depth: ResNet.arch_settings[depth][1]
-            for depth in (50, 101, 152)
-        }
-    matches = (re.match(r'backbone\.(layer\d+)\.(\d+)\.', key)
-               for key in state_dict)
+        stage_blocks = {depth: ResNet.arch_settings[depth][1] for depth in (50, 101, 152)}
+    matches = (re.match(r'backbone\.(layer\d+)\.(\d+)\.', key) for key in state_dict)
     blocks = {match.groups() for match in matches if match}
     layers = sorted({layer for layer, _ in blocks})
-    counts = tuple(
-        sum(layer == name for name, _ in blocks) for layer in layers)
+    counts = tuple(sum(layer == name for name, _ in blocks) for layer in layers)
     for depth, numbers in stage_blocks.items():
         if counts == tuple(numbers):
             return depth
-    raise ValueError(f'the weights have {counts} blocks in their layers, '
-                     f'{family} has one of {stage_blocks}')
+    raise ValueError(
+        f'the weights have {counts} blocks in their layers, {family} has one of {stage_blocks}'
+    )
 
 
 def _infer_attention(state_dict: Mapping[str, Any]) -> Any:
@@ -282,6 +278,7 @@ def _infer_attention(state_dict: Mapping[str, Any]) -> Any:
         if any(f'.attention.{name}.' in key for key in state_dict)
     }
     if len(attentions) > 1:
-        raise ValueError('the weights have the attention of more than one '
-                         f'LPN: {sorted(attentions)}')
+        raise ValueError(
+            f'the weights have the attention of more than one LPN: {sorted(attentions)}'
+        )
     return next(iter(attentions), None)

@@ -1,6 +1,6 @@
 """Persons' boxes, from an exported detector."""
+
 from pathlib import Path
-from typing import Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -10,8 +10,7 @@ from .engines import load_engine
 from .pose import check_image
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, score_thr: float,
-        iou_thr: float) -> np.ndarray:
+def nms(boxes: np.ndarray, scores: np.ndarray, score_thr: float, iou_thr: float) -> np.ndarray:
     """Suppress boxes that overlap one of a higher score, by OpenCV.
 
     Args:
@@ -57,19 +56,21 @@ class PersonDetector:
         >>> keypoints, _ = PoseRuntime()(image, boxes)  # doctest: +SKIP
     """
 
-    def __init__(self,
-                 model: Union[str, Path],
-                 backend: Optional[str] = None,
-                 threads: Optional[int] = None,
-                 score_thr: Optional[float] = None,
-                 iou_thr: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        backend: str | None = None,
+        threads: int | None = None,
+        score_thr: float | None = None,
+        iou_thr: float | None = None,
+    ) -> None:
         self._engine = load_engine(model, 'detection', backend, threads)
         meta = self._engine.meta
         self.meta: DetectionMeta = meta
         self.score_thr = meta.score_thr if score_thr is None else score_thr
         self.iou_thr = meta.iou_thr if iou_thr is None else iou_thr
 
-    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the persons in an image.
 
         Args:
@@ -88,11 +89,9 @@ class PersonDetector:
         height, width = image.shape[:2]
         input_width, input_height = self.meta.input_size
         factor = min(input_width / width, input_height / height)
-        resized = max(int(width * factor + 0.5), 1), max(
-            int(height * factor + 0.5), 1)
-        padded = np.full((1, input_height, input_width, 3),
-                         self.meta.pad_value, np.uint8)
-        padded[0, :resized[1], :resized[0]] = cv2.resize(image, resized)
+        resized = max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
+        padded = np.full((1, input_height, input_width, 3), self.meta.pad_value, np.uint8)
+        padded[0, : resized[1], : resized[0]] = cv2.resize(image, resized)
         if self.meta.channel_order == 'rgb':
             padded = np.ascontiguousarray(padded[..., ::-1])
         boxes, scores = (array[0] for array in self._engine(padded))
@@ -100,7 +99,7 @@ class PersonDetector:
         boxes, scores = boxes[candidates], scores[candidates]
         boxes = np.clip(boxes, 0, [*self.meta.input_size] * 2)
         kept = nms(boxes, scores, self.score_thr, self.iou_thr)
-        kept = kept[:self.meta.max_per_img]
+        kept = kept[: self.meta.max_per_img]
         boxes, scores = boxes[kept], scores[kept]
         boxes = boxes * np.divide([width, height] * 2, resized * 2)
         boxes = np.clip(boxes, 0, [width, height] * 2).astype(np.float32)

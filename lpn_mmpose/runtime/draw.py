@@ -1,5 +1,6 @@
 """Poses as pictures, by OpenCV."""
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ BOX = (200, 200, 200)
 EDGE = (30, 30, 30)
 
 
-def side_color(*names: str) -> Tuple[int, int, int]:
+def side_color(*names: str) -> tuple[int, int, int]:
     """Return the colour for keypoints that are all on one side, or not."""
     for side, color in (('left', LEFT), ('right', RIGHT)):
         if all(side in name for name in names):
@@ -23,14 +24,16 @@ def side_color(*names: str) -> Tuple[int, int, int]:
     return MIDDLE
 
 
-def draw_poses(image: np.ndarray,
-               keypoints: np.ndarray,
-               scores: np.ndarray,
-               names: Sequence[str],
-               skeleton: Sequence[Tuple[int, int]],
-               score_thr: float = 0.3,
-               boxes: Optional[np.ndarray] = None,
-               ids: Optional[Sequence[int]] = None) -> np.ndarray:
+def draw_poses(
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    scores: np.ndarray,
+    names: Sequence[str],
+    skeleton: Sequence[tuple[int, int]],
+    score_thr: float = 0.3,
+    boxes: np.ndarray | None = None,
+    ids: Sequence[int] | None = None,
+) -> np.ndarray:
     """Draw persons: orange on their left, blue on their right, green between.
 
     Args:
@@ -52,7 +55,7 @@ def draw_poses(image: np.ndarray,
     picture = image.copy()
     # lines and circles in 1/8 px
     shift = 3
-    limit = 4. * max(image.shape[:2])
+    limit = 4.0 * max(image.shape[:2])
     for i, (points, seen) in enumerate(zip(keypoints, scores >= score_thr)):
         seen = seen & (np.abs(points) < limit).all(-1)
         points8 = np.rint(np.nan_to_num(points) * 2**shift).astype(int)
@@ -65,20 +68,40 @@ def draw_poses(image: np.ndarray,
         for edge in (2, 0):  # first all outlines, then the colours on them
             for a, b in limbs:
                 color = EDGE if edge else side_color(names[a], names[b])
-                cv2.line(picture, points8[a].tolist(), points8[b].tolist(),
-                         color, width + edge, cv2.LINE_AA, shift)
+                cv2.line(
+                    picture,
+                    points8[a].tolist(),
+                    points8[b].tolist(),
+                    color,
+                    width + edge,
+                    cv2.LINE_AA,
+                    shift,
+                )
         for k in np.flatnonzero(seen):
             for edge, color in ((1, EDGE), (0, side_color(names[k]))):
-                cv2.circle(picture, points8[k].tolist(),
-                           (width + 1 + edge) * 2**shift, color, -1,
-                           cv2.LINE_AA, shift)
+                cv2.circle(
+                    picture,
+                    points8[k].tolist(),
+                    (width + 1 + edge) * 2**shift,
+                    color,
+                    -1,
+                    cv2.LINE_AA,
+                    shift,
+                )
         if ids is not None and (seen.any() or boxes is not None):
             if boxes is not None:
                 x, y = np.maximum(boxes[i][:2], (2, 16))
             else:
                 x, y = points[seen].min(0) - (0, 8)
             for color, thick in ((EDGE, 4), ((255, 255, 255), 1)):
-                cv2.putText(picture, str(ids[i]), (int(x), int(y)),
-                            cv2.FONT_HERSHEY_SIMPLEX, 0.6, color, thick,
-                            cv2.LINE_AA)
+                cv2.putText(
+                    picture,
+                    str(ids[i]),
+                    (int(x), int(y)),
+                    cv2.FONT_HERSHEY_SIMPLEX,
+                    0.6,
+                    color,
+                    thick,
+                    cv2.LINE_AA,
+                )
     return picture

@@ -1,8 +1,10 @@
 """Boxes and results as JSON files."""
+
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -59,8 +61,9 @@ def read_json_list(path: Path) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise InputError(f'{path} is damaged ({error}): delete it and '
-                                 'give the same command again') from error
+                raise InputError(
+                    f'{path} is damaged ({error}): delete it and give the same command again'
+                ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -75,7 +78,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f'{path} cannot be read as JSON: {error}') from error
 
 
-def to_mmpose(persons: Persons) -> List[dict]:
+def to_mmpose(persons: Persons) -> list[dict]:
     """Return persons as ``MMPoseInferencer`` writes them.
 
     Added is ``track_id``, where the persons have ids.
@@ -86,17 +89,17 @@ def to_mmpose(persons: Persons) -> List[dict]:
             keypoints=persons.keypoints[i].tolist(),
             keypoint_scores=persons.scores[i].tolist(),
             bbox=[persons.boxes[i].tolist()],
-            bbox_score=float(persons.box_scores[i]))
+            bbox_score=float(persons.box_scores[i]),
+        )
         if persons.ids is not None:
             instance['track_id'] = int(persons.ids[i])
         instances.append(instance)
     return instances
 
 
-def to_coco(instances: List[dict],
-            image_id: int,
-            file_name: str,
-            frame_id: Optional[int] = None) -> List[dict]:
+def to_coco(
+    instances: list[dict], image_id: int, file_name: str, frame_id: int | None = None
+) -> list[dict]:
     """Return persons in COCO's results format.
 
     Args:
@@ -115,16 +118,17 @@ def to_coco(instances: List[dict],
     for instance in instances:
         scores = np.array(instance['keypoint_scores'])
         triples = np.hstack([instance['keypoints'], scores[:, None]])
-        (x1, y1, x2, y2), = instance['bbox']
+        ((x1, y1, x2, y2),) = instance['bbox']
         valid = scores[scores > COCO_KEYPOINT_THR]
-        mean = float(valid.mean()) if len(valid) else 0.
+        mean = float(valid.mean()) if len(valid) else 0.0
         result = dict(
             image_id=image_id,
             category_id=1,
             keypoints=triples.ravel().tolist(),
             score=mean * instance['bbox_score'],
             bbox=[x1, y1, x2 - x1, y2 - y1],
-            file_name=file_name)
+            file_name=file_name,
+        )
         if frame_id is not None:
             result['frame_id'] = frame_id
         if 'track_id' in instance:
@@ -153,22 +157,22 @@ class BoxFile:
         content = read_json(path)
         #: (file name without suffix or number, frame) to rows x1, y1, x2, y2,
         #: score
-        self._boxes: Dict[Tuple[Any, Optional[int]], List[List[float]]] = {}
-        self._images: Dict[str, int] = {}
+        self._boxes: dict[tuple[Any, int | None], list[list[float]]] = {}
+        self._images: dict[str, int] = {}
         try:
             self._read(content)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f'{path} holds no boxes: it must be COCO annotations, COCO '
                 'results, or {"FILE NAME": [[x1, y1, x2, y2], ...]}; '
-                f'{type(error).__name__}: {error}') from error
+                f'{type(error).__name__}: {error}'
+            ) from error
 
     def _add(self, key, frame, box, score) -> None:
         x1, y1, x2, y2 = (float(v) for v in box)
         if not (x1 < x2 and y1 < y2):
             raise ValueError(f'box {[x1, y1, x2, y2]} of {key} is empty')
-        self._boxes.setdefault((key, frame),
-                               []).append([x1, y1, x2, y2, float(score)])
+        self._boxes.setdefault((key, frame), []).append([x1, y1, x2, y2, float(score)])
 
     def _read(self, content) -> None:
         if isinstance(content, dict) and 'annotations' not in content:
@@ -180,10 +184,7 @@ class BoxFile:
         names = {}
         if isinstance(content, dict):
             annotations = content['annotations']
-            names = {
-                image['id']: Path(image['file_name']).name
-                for image in content['images']
-            }
+            names = {image['id']: Path(image['file_name']).name for image in content['images']}
             self._images = {name: key for key, name in names.items()}
         for entry in annotations:
             key = entry.get('file_name')
@@ -192,15 +193,14 @@ class BoxFile:
             x, y, w, h = entry['bbox']
             if entry.get('iscrowd') or w <= 0 or h <= 0:
                 continue
-            self._add(key, entry.get('frame_id'), (x, y, x + w, y + h),
-                      entry.get('score', 1))
+            self._add(key, entry.get('frame_id'), (x, y, x + w, y + h), entry.get('score', 1))
 
     @staticmethod
-    def _keys(name: str) -> List[Any]:
+    def _keys(name: str) -> list[Any]:
         stem = Path(name).stem
         return [name] + ([int(stem)] if stem.isdecimal() else [])
 
-    def image_id(self, name: str) -> Optional[int]:
+    def image_id(self, name: str) -> int | None:
         """Return the id that COCO annotations give to a file."""
         return self._images.get(name)
 
@@ -209,13 +209,12 @@ class BoxFile:
         keys = self._keys(name)
         return any(key in keys for key, _ in self._boxes)
 
-    def get(self, name: str,
-            frame: Optional[int] = None) -> Tuple[np.ndarray, np.ndarray]:
+    def get(self, name: str, frame: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (N, 4), xyxy, and scores (N, ) of an image or a frame.
 
         Boxes without ``frame_id`` are those of every frame.
         """
-        rows: List[List[float]] = []
+        rows: list[list[float]] = []
         for key in self._keys(name):
             rows += self._boxes.get((key, None), [])
             if frame is not None:

@@ -5,6 +5,7 @@ Each takes its backbone, head and codec from MMPose's own COCO config; data,
 augmentation, input size, optimizer and schedule are those of our LSP config.
 Started again with the same command, it goes on where it was interrupted.
 """
+
 import argparse
 import copy
 import gc
@@ -12,8 +13,8 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence
 
 import lpn_mmpose  # noqa: F401, puts the mends in place, hence comes first
 
@@ -35,16 +36,11 @@ from lpn_mmpose.deploy.benchmark import (
 from lpn_mmpose.deploy.export import input_size, load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = (ROOT / 'configs/body_2d_keypoint/lpn/lspet'
-          / 'td-hm_lpn50_1xb32-60e_lspet-128x128.py')
+RECIPE = ROOT / 'configs/body_2d_keypoint/lpn/lspet' / 'td-hm_lpn50_1xb32-60e_lspet-128x128.py'
 OURS = 'LPN-50'
 #: Name to MMPose config.
-MODELS = {
-    name: PEERS[name]
-    for name in ('RTMPose-t', 'RTMPose-s', 'MobileNetV2')
-}
-MODELS['ShuffleNetV2'] = PEERS['MobileNetV2'].replace('mobilenetv2',
-                                                      'shufflenetv2')
+MODELS = {name: PEERS[name] for name in ('RTMPose-t', 'RTMPose-s', 'MobileNetV2')}
+MODELS['ShuffleNetV2'] = PEERS['MobileNetV2'].replace('mobilenetv2', 'shufflenetv2')
 LOSSES = ('recipe', 'own')
 RECORD = 'peers.json'
 
@@ -54,7 +50,7 @@ def fit_codec(codec: dict, size: Sequence[int]) -> dict:
     codec = dict(codec, input_size=tuple(size))
     if codec['type'] == 'SimCCLabel':
         # what MMPose's configs of all sizes follow
-        codec['sigma'] = tuple(2 * (side / 32)**.5 for side in size)
+        codec['sigma'] = tuple(2 * (side / 32) ** 0.5 for side in size)
     else:
         codec['heatmap_size'] = tuple(side // 4 for side in size)
     return codec
@@ -107,14 +103,12 @@ def recipe_config(args: argparse.Namespace) -> Config:
     warm_up, cosine = cfg.param_scheduler
     cosine.update(end=args.epochs)
     # the schedule ends at zero: there is nothing to average
-    cfg.custom_hooks = [
-        hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook'
-    ]
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook']
     cfg.merge_from_dict(args.cfg_options or {})
     return cfg
 
 
-def train(cfg: Config, name: str, loss: str, work_dir: Path) -> Dict:
+def train(cfg: Config, name: str, loss: str, work_dir: Path) -> dict:
     """Train and evaluate one network, or go on with it.
 
     Returns:
@@ -137,11 +131,16 @@ def train(cfg: Config, name: str, loss: str, work_dir: Path) -> Dict:
     checkpoint = str(Path(cfg.work_dir) / f'epoch_{runner.epoch}.pth')
     del runner
     gc.collect()  # the data loaders' workers end with their loaders
-    return dict(model=name, loss=loss, metrics=metrics,
-                minutes=(time.monotonic() - start) / 60, checkpoint=checkpoint)
+    return dict(
+        model=name,
+        loss=loss,
+        metrics=metrics,
+        minutes=(time.monotonic() - start) / 60,
+        checkpoint=checkpoint,
+    )
 
 
-def latencies(calls: Dict[str, Callable], repeats: int) -> Dict[str, float]:
+def latencies(calls: dict[str, Callable], repeats: int) -> dict[str, float]:
     """Time calls in turns; return the median of each in ms."""
     times = {name: [] for name in calls}
     for turn in tqdm(range(repeats + 3), desc='rounds', leave=False):
@@ -153,16 +152,16 @@ def latencies(calls: Dict[str, Callable], repeats: int) -> Dict[str, float]:
     return {name: statistics.median(t) for name, t in times.items()}
 
 
-def measure(recipe: Config, names: Sequence[str], folder: Path, threads: int,
-            repeats: int) -> Dict[str, Dict]:
+def measure(
+    recipe: Config, names: Sequence[str], folder: Path, threads: int, repeats: int
+) -> dict[str, dict]:
     """Measure size, cost and latency of the networks in ONNX Runtime.
 
     Returns:
         dict[str, dict]: Of each name ``params``, ``macs`` and ``ms``.
     """
     size = input_size(recipe)
-    crop = np.random.default_rng(0).integers(
-        0, 256, (1, *size[::-1], 3)).astype(np.uint8)
+    crop = np.random.default_rng(0).integers(0, 256, (1, *size[::-1], 3)).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     result, calls = {}, {}
     for name in names:
@@ -178,39 +177,35 @@ def measure(recipe: Config, names: Sequence[str], folder: Path, threads: int,
     return result
 
 
-def table(rows: List[Dict], costs: Dict[str, Dict]) -> str:
+def table(rows: list[dict], costs: dict[str, dict]) -> str:
     """Lay the comparison out as Markdown, the best first."""
     lines = [
         '| model | loss | parameters | MACs | PCK@0.2 | PCK@0.1 | ms |',
-        '|---|---|---|---|---|---|---|'
+        '|---|---|---|---|---|---|---|',
     ]
     for row in sorted(rows, key=lambda r: -r['metrics']['torso/PCK@0.2']):
         cost, metrics = costs[row['model']], row['metrics']
-        loss = 'its own' if row['loss'] == 'own' or row['model'].startswith(
-            'RTMPose') else "LPN's"
+        loss = 'its own' if row['loss'] == 'own' or row['model'].startswith('RTMPose') else "LPN's"
         lines.append(
             f'| {row["model"]} | {loss} | {cost["params"] / 1e6:.2f} M '
             f'| {cost["macs"] / 1e6:.0f} M '
             f'| {metrics["torso/PCK@0.2"]:.3f} '
-            f'| {metrics["torso/PCK@0.1"]:.3f} | {cost["ms"]:.1f} |')
+            f'| {metrics["torso/PCK@0.1"]:.3f} | {cost["ms"]:.1f} |'
+        )
     return '\n'.join(lines)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        '--models', nargs='+', choices=[OURS, *MODELS],
-        default=[OURS, *MODELS])
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('--models', nargs='+', choices=[OURS, *MODELS], default=[OURS, *MODELS])
     parser.add_argument('--loss', choices=LOSSES, default=LOSSES[0])
     parser.add_argument('--epochs', type=int, default=60)
-    parser.add_argument(
-        '--input-size', type=int, default=128, help='side in pixels')
+    parser.add_argument('--input-size', type=int, default=128, help='side in pixels')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument(
-        '--repeats', type=int, default=50, help='runs to time')
+    parser.add_argument('--repeats', type=int, default=50, help='runs to time')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/peers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
@@ -228,34 +223,35 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     try:
         recipe = recipe_config(args)
-        budget = dict(epochs=args.epochs, input_size=args.input_size,
-                      batch_size=args.batch_size,
-                      options=args.cfg_options or {})
+        budget = dict(
+            epochs=args.epochs,
+            input_size=args.input_size,
+            batch_size=args.batch_size,
+            options=args.cfg_options or {},
+        )
         rows = []
         if record.is_file():
             try:
                 content = json.loads(record.read_text())
                 rows, other = content['rows'], content['budget']
             except (ValueError, KeyError, TypeError) as error:
-                raise cli.InputError(f'{record} cannot be read ({error}); '
-                                     'give another --work-dir') from error
+                raise cli.InputError(
+                    f'{record} cannot be read ({error}); give another --work-dir'
+                ) from error
             if other != budget:
                 raise cli.InputError(
-                    f'{args.work_dir} holds another budget, {other}; give '
-                    'another --work-dir')
+                    f'{args.work_dir} holds another budget, {other}; give another --work-dir'
+                )
         args.work_dir.mkdir(parents=True, exist_ok=True)
         for name in args.models:
-            if any(row['model'] == name and row['loss'] == args.loss
-                   for row in rows):
+            if any(row['model'] == name and row['loss'] == args.loss for row in rows):
                 continue
             rows.append(train(recipe, name, args.loss, args.work_dir))
             partial = record.with_suffix('.partial')
-            partial.write_text(
-                json.dumps(dict(budget=budget, rows=rows), indent=1))
+            partial.write_text(json.dumps(dict(budget=budget, rows=rows), indent=1))
             os.replace(partial, record)
         names = list(dict.fromkeys(row['model'] for row in rows))
-        costs = measure(recipe, names, args.work_dir / 'exported',
-                        args.threads, args.repeats)
+        costs = measure(recipe, names, args.work_dir / 'exported', args.threads, args.repeats)
     except cli.InputError as error:
         cli.fail(error)
     print(table(rows, costs))

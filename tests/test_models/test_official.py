@@ -15,7 +15,9 @@ def pose_estimator(depth, attention, out_channels):
         dict(
             type='TopdownPoseEstimator',
             backbone=dict(type='LPN', depth=depth, attention=attention),
-            head=dict(type='LPNHead', out_channels=out_channels)))
+            head=dict(type='LPNHead', out_channels=out_channels),
+        )
+    )
 
 
 @pytest.mark.parametrize('attention', ['GC', 'SE', None])
@@ -29,22 +31,24 @@ def test_bijection(depth, attention):
     assert list(back) == list(ours)
     assert all(back[key] is ours[key] for key in ours)
     assert official.infer_architecture(back) == dict(
-        method=f'lpn_{depth}', attention=attention, out_channels=14)
+        method=f'lpn_{depth}', attention=attention, out_channels=14
+    )
 
 
 def test_release_keys_of_se():
     release = official.to_release(pose_estimator(50, 'SE', 17).state_dict())
     attention = {key for key in release if key.startswith('layer4.2.att.')}
-    assert attention == {
-        'layer4.2.att.fc.0.weight', 'layer4.2.att.fc.2.weight'
-    }
+    assert attention == {'layer4.2.att.fc.0.weight', 'layer4.2.att.fc.2.weight'}
 
 
-@pytest.mark.parametrize('name, depth, out_channels', [
-    ('lpn50_coco_256x192_gc', 50, 17),
-    ('lpn101_coco_256x192_gc', 101, 17),
-    ('lpn50_mpii_256x256_gc', 50, 16),
-])
+@pytest.mark.parametrize(
+    'name, depth, out_channels',
+    [
+        ('lpn50_coco_256x192_gc', 50, 17),
+        ('lpn101_coco_256x192_gc', 101, 17),
+        ('lpn50_mpii_256x256_gc', 50, 16),
+    ],
+)
 def test_release_manifests(name, depth, out_channels):
     manifest = json.loads((GOLDEN / f'{name}.json').read_text())
     model = pose_estimator(depth, 'GC', out_channels)
@@ -65,11 +69,18 @@ def test_wrappers(prefix, wrapped):
     }
 
 
-@pytest.mark.parametrize('key', [
-    'layer1.0.conv4.weight', 'deconv_layers.2.weight', 'fc.weight',
-    'layer1.0.conv1.weight.extra', 'xlayer1.0.conv1.weight',
-    'layer1.0.att.gamma', 'backbone.stem.conv.weight'
-])
+@pytest.mark.parametrize(
+    'key',
+    [
+        'layer1.0.conv4.weight',
+        'deconv_layers.2.weight',
+        'fc.weight',
+        'layer1.0.conv1.weight.extra',
+        'xlayer1.0.conv1.weight',
+        'layer1.0.att.gamma',
+        'backbone.stem.conv.weight',
+    ],
+)
 def test_unknown_release_keys_are_named(key):
     with pytest.raises(ValueError) as error:
         official.from_release({'conv1.weight': 0, key: 1, 'other.bias': 2})
@@ -78,10 +89,15 @@ def test_unknown_release_keys_are_named(key):
     assert "'other.bias'" in str(error.value)
 
 
-@pytest.mark.parametrize('key', [
-    'backbone.conv1.weight', 'head.deconv_layers.4.conv.weight',
-    'head.deconv_layers.0.weight', 'conv1.weight'
-])
+@pytest.mark.parametrize(
+    'key',
+    [
+        'backbone.conv1.weight',
+        'head.deconv_layers.4.conv.weight',
+        'head.deconv_layers.0.weight',
+        'conv1.weight',
+    ],
+)
 def test_unknown_own_keys_are_named(key):
     with pytest.raises(ValueError, match="LPN's release in MMPose") as error:
         official.to_release({key: 1})
@@ -94,8 +110,7 @@ def test_infer_architecture_refuses_other_weights():
     with pytest.raises(ValueError, match=r'\(3, 4, 5, 3\) blocks'):
         official.infer_architecture(fewer)
     with pytest.raises(ValueError, match='blocks'):
-        official.infer_architecture(
-            {k: v for k, v in state_dict.items() if 'head' in k})
+        official.infer_architecture({k: v for k, v in state_dict.items() if 'head' in k})
     headless = {k: v for k, v in state_dict.items() if 'final' not in k}
     with pytest.raises(ValueError, match='head.final_layer.weight'):
         official.infer_architecture(headless)

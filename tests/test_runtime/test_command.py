@@ -18,7 +18,8 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp('models')
     return dict(
         model=tiny_models.save_pose(folder / 'pose.onnx'),
-        det=tiny_models.save_detector(folder / 'detector.onnx'))
+        det=tiny_models.save_detector(folder / 'detector.onnx'),
+    )
 
 
 @pytest.fixture
@@ -36,13 +37,11 @@ def folder(tmp_path):
 
 def make_video(path, frames=12, size=SIZE):
     """A person who walks to the right, 4 px a frame."""
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, size)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, size)
     assert writer.isOpened()
     truth = []
     for t in range(frames):
-        image, points = tiny_models.scene([(48 + 4 * t, 48, 144 + 4 * t, 144)],
-                                          size)
+        image, points = tiny_models.scene([(48 + 4 * t, 48, 144 + 4 * t, 144)], size)
         writer.write(image)
         truth.append(points[0])
     writer.release()
@@ -60,8 +59,19 @@ def count_frames(path):
 def lpn_pose(models, tmp_path, capsys):
 
     def run(source, *args, out='out'):
-        args = [str(v) for v in (source, '--model', models['model'], '--out',
-                                 tmp_path / out, '--threads', 1, *args)]
+        args = [
+            str(v)
+            for v in (
+                source,
+                '--model',
+                models['model'],
+                '--out',
+                tmp_path / out,
+                '--threads',
+                1,
+                *args,
+            )
+        ]
         try:
             status = main(args)
         except SystemExit as end:
@@ -81,19 +91,21 @@ def test_image(lpn_pose, folder, tmp_path):
     assert status == 0
     table, (files, *written) = lines[:7], lines[7:]
     assert table[0].split() == ['keypoint', 'x', 'y', 'score']
-    assert files == ('files: 1 done, 0 done before, 0 skipped; 1 images and '
-                     'frames now, 1 persons in all')
+    assert files == (
+        'files: 1 done, 0 done before, 0 skipped; 1 images and frames now, 1 persons in all'
+    )
     out = tmp_path / 'out'
     assert [line.split() for line in written] == [
         ['drawn', str(out / 'visualizations/000008.png')],
         ['MMPose', str(out / 'predictions/000008.json')],
-        ['COCO', str(out / 'results.json')]]
-    person, = load(out / 'predictions/000008.json')
+        ['COCO', str(out / 'results.json')],
+    ]
+    (person,) = load(out / 'predictions/000008.json')
     assert person['bbox'] == [[0, 0, *SIZE]] and person['bbox_score'] == 1
     keypoints = np.array(person['keypoints'])
     for row, name, (x, y) in zip(table[1:], tiny_models.NAMES, keypoints):
         assert row.split()[:3] == [name, f'{x:.1f}', f'{y:.1f}']
-    result, = load(out / 'results.json')
+    (result,) = load(out / 'results.json')
     triples = np.reshape(result['keypoints'], (6, 3))
     np.testing.assert_allclose(triples[:, :2], keypoints)
     np.testing.assert_allclose(triples[:, 2], person['keypoint_scores'])
@@ -104,10 +116,9 @@ def test_image(lpn_pose, folder, tmp_path):
 
 
 def test_folder_with_a_detector(lpn_pose, folder, models, tmp_path):
-    status, lines, err = lpn_pose(folder, '--det', models['det'], '--det-thr',
-                                  0.6)
+    status, lines, err = lpn_pose(folder, '--det', models['det'], '--det-thr', 0.6)
     assert status == 1  # one cannot be read
-    skipped, = (line for line in lines if line.startswith('skipped'))
+    (skipped,) = (line for line in lines if line.startswith('skipped'))
     assert 'broken.jpg cannot be read as an image' in skipped
     assert 'Traceback' not in err
     results = load(tmp_path / 'out/results.json')
@@ -117,8 +128,12 @@ def test_folder_with_a_detector(lpn_pose, folder, models, tmp_path):
     np.testing.assert_allclose(boxes, [expected[0]] + 2 * [expected[1]])
     names = {p.name for p in (tmp_path / 'out').rglob('*') if p.is_file()}
     assert names == {
-        'settings.json', 'results.json', '000007.json', '000008.json',
-        '000007.png', '000008.png'
+        'settings.json',
+        'results.json',
+        '000007.json',
+        '000008.json',
+        '000007.png',
+        '000008.png',
     }
 
 
@@ -141,9 +156,9 @@ def test_a_second_run_goes_on(lpn_pose, folder, tmp_path):
     assert lines[-4].startswith('files: 2 done, 0 done before')
 
 
-def test_interrupted_run_leaves_no_half_file(lpn_pose, folder, tmp_path,
-                                             monkeypatch):
+def test_interrupted_run_leaves_no_half_file(lpn_pose, folder, tmp_path, monkeypatch):
     from lpn_mmpose.runtime import command
+
     make_video(folder / 'walk.avi')
     draw, calls = command.draw_poses, []
 
@@ -164,23 +179,24 @@ def test_interrupted_run_leaves_no_half_file(lpn_pose, folder, tmp_path,
     assert len(load(predictions / 'walk.json')) == 12
 
 
-@pytest.mark.parametrize('flags', [(), ('--track', ), ('--smooth', ),
-                                   ('--track', '--smooth')])
+@pytest.mark.parametrize('flags', [(), ('--track',), ('--smooth',), ('--track', '--smooth')])
 def test_video(lpn_pose, models, tmp_path, flags):
     truth = make_video(tmp_path / 'walk.avi')
-    status, lines, _ = lpn_pose(tmp_path / 'walk.avi', '--det', models['det'],
-                                '--det-thr', 0.4, *flags)
+    status, lines, _ = lpn_pose(
+        tmp_path / 'walk.avi', '--det', models['det'], '--det-thr', 0.4, *flags
+    )
     assert status == 0
-    assert lines[0] == ('files: 1 done, 0 done before, 0 skipped; 12 images '
-                        'and frames now, 12 persons in all')
+    assert lines[0] == (
+        'files: 1 done, 0 done before, 0 skipped; 12 images and frames now, 12 persons in all'
+    )
     frames = load(tmp_path / 'out/predictions/walk.json')
     assert [frame['frame_id'] for frame in frames] == list(range(12))
     persons = [frame['instances'] for frame in frames]
     assert [len(p) for p in persons] == [1] * 12
-    keypoints = np.array([p['keypoints'] for p, in persons])
+    keypoints = np.array([p['keypoints'] for (p,) in persons])
     error = np.abs(keypoints - truth).max()
     assert error < (12 if '--smooth' in flags else 6)
-    assert all(p.get('track_id') == (0 if flags else None) for p, in persons)
+    assert all(p.get('track_id') == (0 if flags else None) for (p,) in persons)
     results = load(tmp_path / 'out/results.json')
     assert [r['image_id'] for r in results] == list(range(1, 13))
     assert [r['frame_id'] for r in results] == list(range(12))
@@ -189,9 +205,9 @@ def test_video(lpn_pose, models, tmp_path, flags):
 
 def test_tracking_saves_the_detector(lpn_pose, models, tmp_path, monkeypatch):
     from lpn_mmpose.runtime import PersonDetector
+
     calls, detect = [], PersonDetector.__call__
-    monkeypatch.setattr(PersonDetector, '__call__',
-                        lambda *args: calls.append(1) or detect(*args))
+    monkeypatch.setattr(PersonDetector, '__call__', lambda *args: calls.append(1) or detect(*args))
     make_video(tmp_path / 'walk.avi')
     args = (tmp_path / 'walk.avi', '--det', models['det'], '--no-draw')
     assert lpn_pose(*args)[0] == 0 and len(calls) == 12
@@ -220,7 +236,7 @@ def test_camera(lpn_pose, tmp_path, monkeypatch):
 
 
 def test_stream_is_an_input():
-    item, = find_inputs('rtsp://camera/1')
+    (item,) = find_inputs('rtsp://camera/1')
     assert item.live and item.frames and item.source == 'rtsp://camera/1'
 
 
@@ -240,19 +256,32 @@ def test_equal_stems_keep_their_results_apart(lpn_pose, tmp_path):
 XYWH = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in PERSONS]
 
 
-@pytest.mark.parametrize('content, ids', [
-    ({'000007.png': PERSONS, '000008.png': PERSONS[1:]}, [7, 7, 8]),
-    ([dict(image_id=7, bbox=XYWH[0], score=.9),
-      dict(image_id=7, bbox=XYWH[1], score=.8),
-      dict(file_name='000008.png', bbox=XYWH[1])], [7, 7, 8]),
-    (dict(
-        images=[dict(id=70, file_name='x/000007.png'),
-                dict(id=80, file_name='000008.png')],
-        annotations=[dict(image_id=70, bbox=XYWH[0]),
-                     dict(image_id=70, bbox=XYWH[1]),
-                     dict(image_id=70, bbox=XYWH[1], iscrowd=1),
-                     dict(image_id=80, bbox=XYWH[1])]), [70, 70, 80]),
-])
+@pytest.mark.parametrize(
+    'content, ids',
+    [
+        ({'000007.png': PERSONS, '000008.png': PERSONS[1:]}, [7, 7, 8]),
+        (
+            [
+                dict(image_id=7, bbox=XYWH[0], score=0.9),
+                dict(image_id=7, bbox=XYWH[1], score=0.8),
+                dict(file_name='000008.png', bbox=XYWH[1]),
+            ],
+            [7, 7, 8],
+        ),
+        (
+            dict(
+                images=[dict(id=70, file_name='x/000007.png'), dict(id=80, file_name='000008.png')],
+                annotations=[
+                    dict(image_id=70, bbox=XYWH[0]),
+                    dict(image_id=70, bbox=XYWH[1]),
+                    dict(image_id=70, bbox=XYWH[1], iscrowd=1),
+                    dict(image_id=80, bbox=XYWH[1]),
+                ],
+            ),
+            [70, 70, 80],
+        ),
+    ],
+)
 def test_boxes_from_a_file(lpn_pose, folder, tmp_path, content, ids):
     (folder / 'broken.jpg').unlink()
     (tmp_path / 'boxes.json').write_text(json.dumps(content))
@@ -271,22 +300,25 @@ def test_own_results_are_boxes(lpn_pose, models, tmp_path):
     lpn_pose(tmp_path / 'walk.avi', '--det', models['det'], '--det-thr', 0.4)
     boxes = BoxFile(tmp_path / 'out/results.json')
     status, lines, _ = lpn_pose(
-        tmp_path / 'walk.avi', '--bboxes', tmp_path / 'out/results.json',
-        out='again')
+        tmp_path / 'walk.avi', '--bboxes', tmp_path / 'out/results.json', out='again'
+    )
     assert status == 0 and '12 persons in all' in lines[0]
     again = load(tmp_path / 'again/results.json')
     for result in again:
-        box, = boxes.get('walk.avi', result['frame_id'])[0]
+        (box,) = boxes.get('walk.avi', result['frame_id'])[0]
         np.testing.assert_allclose(result['bbox'][:2], box[:2])
 
 
-@pytest.mark.parametrize('text, message', [
-    ('nothing', 'cannot be read as JSON'),
-    ('[{"bbox": [0, 0, 5, 5]}]', 'holds no boxes'),
-    ('{"a.png": [[5, 5, 1, 9]]}', 'is empty'),
-    ('{"a.png": [[5, 5, 9]]}', 'holds no boxes'),
-    ('{"other.png": [[5, 5, 9, 9]]}', 'has no box for'),
-])
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('nothing', 'cannot be read as JSON'),
+        ('[{"bbox": [0, 0, 5, 5]}]', 'holds no boxes'),
+        ('{"a.png": [[5, 5, 1, 9]]}', 'is empty'),
+        ('{"a.png": [[5, 5, 9]]}', 'holds no boxes'),
+        ('{"other.png": [[5, 5, 9, 9]]}', 'has no box for'),
+    ],
+)
 def test_unusable_boxes(lpn_pose, folder, tmp_path, text, message):
     (tmp_path / 'boxes.json').write_text(text)
     status, _, err = lpn_pose(folder, '--bboxes', tmp_path / 'boxes.json')
@@ -295,18 +327,20 @@ def test_unusable_boxes(lpn_pose, folder, tmp_path, text, message):
     assert 'boxes.json' in err
 
 
-@pytest.mark.parametrize('args, message', [
-    (('missing.jpg', ), 'missing.jpg does not exist'),
-    (('in/broken.jpg', ), 'in/broken.jpg cannot be read as an image'),
-    (('broken.mp4', ), 'broken.mp4 cannot be read as a video'),
-    (('in/000007.png', '--track'), '--track and --smooth are for videos'),
-    (('in', '--bboxes', 'b', '--det', 'd'), 'give one'),
-    (('in', '--det', 'none.onnx'), 'model none.onnx is neither a file'),
-    (('in', '--threads', '0'), '--threads must be positive'),
-    (('in', '--out', 'broken.mp4'), 'broken.mp4 cannot be written'),
-])
-def test_unusable_arguments(lpn_pose, folder, tmp_path, monkeypatch, args,
-                            message):
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (('missing.jpg',), 'missing.jpg does not exist'),
+        (('in/broken.jpg',), 'in/broken.jpg cannot be read as an image'),
+        (('broken.mp4',), 'broken.mp4 cannot be read as a video'),
+        (('in/000007.png', '--track'), '--track and --smooth are for videos'),
+        (('in', '--bboxes', 'b', '--det', 'd'), 'give one'),
+        (('in', '--det', 'none.onnx'), 'model none.onnx is neither a file'),
+        (('in', '--threads', '0'), '--threads must be positive'),
+        (('in', '--out', 'broken.mp4'), 'broken.mp4 cannot be written'),
+    ],
+)
+def test_unusable_arguments(lpn_pose, folder, tmp_path, monkeypatch, args, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'broken.mp4').write_bytes(b'no video')
     status, lines, err = lpn_pose(*args)
@@ -316,6 +350,7 @@ def test_unusable_arguments(lpn_pose, folder, tmp_path, monkeypatch, args,
 
 def test_smooth_without_its_package(lpn_pose, tmp_path, monkeypatch):
     import sys
+
     make_video(tmp_path / 'walk.avi', 2)
     monkeypatch.setitem(sys.modules, 'OneEuroFilter', None)
     status, _, err = lpn_pose(tmp_path / 'walk.avi', '--smooth')

@@ -41,8 +41,7 @@ def test_whole_image_is_the_default_box(pose_file):
 def test_list_of_images_equals_one_by_one(pose_file, max_batch):
     scenes = [
         tiny_models.scene(boxes, size)[0]
-        for boxes, size in [(BOXES[:2],
-                             (288, 192)), ([], (50, 60)), (BOXES, (400, 260))]
+        for boxes, size in [(BOXES[:2], (288, 192)), ([], (50, 60)), (BOXES, (400, 260))]
     ]
     boxes = [BOXES[:2], np.zeros((0, 4)), BOXES]
     pose = PoseRuntime(pose_file, max_batch=max_batch)
@@ -75,17 +74,15 @@ def test_nobody(pose_file):
 def test_rgb_models_get_rgb(pose_file, tmp_path):
     rgb = tiny_models.save_pose(tmp_path / 'rgb.onnx', channel_order='rgb')
     image, _ = tiny_models.scene(BOXES)
-    for a, b in zip(PoseRuntime(rgb)(image, BOXES),
-                    PoseRuntime(pose_file)(image, BOXES)):
+    for a, b in zip(PoseRuntime(rgb)(image, BOXES), PoseRuntime(pose_file)(image, BOXES)):
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
 def test_codec_of_the_metadata(pose_file, tmp_path):
     image, _ = tiny_models.scene(BOXES)
-    heatmaps, = PoseRuntime(pose_file)._engine(
-        topdown.crop(
-            image, *topdown.boxes_to_center_scale(BOXES, (96, 128), 1.5),
-            (96, 128)))
+    (heatmaps,) = PoseRuntime(pose_file)._engine(
+        topdown.crop(image, *topdown.boxes_to_center_scale(BOXES, (96, 128), 1.5), (96, 128))
+    )
     center, scale = topdown.boxes_to_center_scale(BOXES, (96, 128), 1.5)
     for quarter in (False, True):
         path = tiny_models.save_pose(
@@ -93,13 +90,13 @@ def test_codec_of_the_metadata(pose_file, tmp_path):
             codec='MSRAHeatmap',
             beta=None,
             quarter_offset=quarter,
-            bbox_padding=1.5)
+            bbox_padding=1.5,
+        )
         coords, expected_scores = topdown.argmax(heatmaps)
         if quarter:
             coords = topdown.quarter_offset(coords, heatmaps)
         keypoints, scores = PoseRuntime(path)(image, BOXES)
-        np.testing.assert_allclose(
-            keypoints, topdown.to_image(coords, center, scale, (24, 32)))
+        np.testing.assert_allclose(keypoints, topdown.to_image(coords, center, scale, (24, 32)))
         np.testing.assert_allclose(scores, expected_scores)
 
 
@@ -114,23 +111,29 @@ def test_models_that_decode(tmp_path):
     np.testing.assert_allclose(scores, 160 / 255, atol=1e-5)
 
 
-@pytest.mark.parametrize('image, what', [
-    (None, 'NoneType'),
-    (np.zeros((10, 10), np.uint8), r'uint8 of shape \(10, 10\)'),
-    (np.zeros((10, 10, 4), np.uint8), r'uint8 of shape \(10, 10, 4\)'),
-    (np.zeros((10, 10, 3)), 'float64 of shape'),
-    (np.zeros((0, 10, 3), np.uint8), r'uint8 of shape \(0, 10, 3\)'),
-])
+@pytest.mark.parametrize(
+    'image, what',
+    [
+        (None, 'NoneType'),
+        (np.zeros((10, 10), np.uint8), r'uint8 of shape \(10, 10\)'),
+        (np.zeros((10, 10, 4), np.uint8), r'uint8 of shape \(10, 10, 4\)'),
+        (np.zeros((10, 10, 3)), 'float64 of shape'),
+        (np.zeros((0, 10, 3), np.uint8), r'uint8 of shape \(0, 10, 3\)'),
+    ],
+)
 def test_bad_image(pose_file, image, what):
     with pytest.raises(ValueError, match=f'must be uint8 .*{what}'):
         PoseRuntime(pose_file)([image])
 
 
-@pytest.mark.parametrize('boxes, text', [
-    ([10, 20, 30, 40], 'must be in shape'),
-    ([[10, 20, 30, 40, 0.9]], 'must be in shape'),
-    ([[10, 20, 10, 40]], r'\[10.0, 20.0, 10.0, 40.0\]'),
-])
+@pytest.mark.parametrize(
+    'boxes, text',
+    [
+        ([10, 20, 30, 40], 'must be in shape'),
+        ([[10, 20, 30, 40, 0.9]], 'must be in shape'),
+        ([[10, 20, 10, 40]], r'\[10.0, 20.0, 10.0, 40.0\]'),
+    ],
+)
 def test_bad_boxes(pose_file, boxes, text):
     image, _ = tiny_models.scene([])
     pose = PoseRuntime(pose_file)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Time LPN-50 and its peers on this machine's CPU, in one run."""
+
 import argparse
 import json
 from pathlib import Path
@@ -26,40 +27,27 @@ IMAGE = Path(__file__).resolve().parents[2] / 'demo' / 'demo.jpg'
 def parse_args():
     default = Request(IMAGE)
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        '--image', type=Path, default=IMAGE, help='photograph of persons')
-    parser.add_argument(
-        '--models', nargs='+', choices=[OURS, *PEERS], default=default.models)
-    parser.add_argument(
-        '--engines', nargs='+', choices=ENGINES, default=default.engines)
-    parser.add_argument(
-        '--precisions',
-        nargs='+',
-        choices=PRECISIONS,
-        default=default.precisions)
-    parser.add_argument(
-        '--batches', nargs='+', type=int, default=default.batches)
-    parser.add_argument(
-        '--flip', choices=['both', 'no', 'yes'], default='both')
-    parser.add_argument(
-        '--scopes',
-        nargs='+',
-        choices=default.scopes,
-        default=default.scopes)
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('--image', type=Path, default=IMAGE, help='photograph of persons')
+    parser.add_argument('--models', nargs='+', choices=[OURS, *PEERS], default=default.models)
+    parser.add_argument('--engines', nargs='+', choices=ENGINES, default=default.engines)
+    parser.add_argument('--precisions', nargs='+', choices=PRECISIONS, default=default.precisions)
+    parser.add_argument('--batches', nargs='+', type=int, default=default.batches)
+    parser.add_argument('--flip', choices=['both', 'no', 'yes'], default='both')
+    parser.add_argument('--scopes', nargs='+', choices=default.scopes, default=default.scopes)
     parser.add_argument('--threads', type=int, default=default.threads)
     parser.add_argument(
-        '--repeats', type=int, default=default.repeats,
-        help='rounds: a run of every row, four of the smallest batch')
+        '--repeats',
+        type=int,
+        default=default.repeats,
+        help='rounds: a run of every row, four of the smallest batch',
+    )
+    parser.add_argument('--no-memory', action='store_true', help='do not measure peak memory')
     parser.add_argument(
-        '--no-memory', action='store_true', help='do not measure peak memory')
-    parser.add_argument(
-        '--calib',
-        help='folder of persons to calibrate int8 on; those of --image if not '
-        'given')
-    parser.add_argument(
-        '--out-dir', default='outputs/benchmark_inference', help='folder')
+        '--calib', help='folder of persons to calibrate int8 on; those of --image if not given'
+    )
+    parser.add_argument('--out-dir', default='outputs/benchmark_inference', help='folder')
     return parser.parse_args()
 
 
@@ -67,13 +55,21 @@ def main():
     args = parse_args()
     for name in ('batches', 'threads', 'repeats'):
         if np.min(getattr(args, name)) < 1:
-            cli.fail(cli.InputError(
-                f'--{name} must be positive, got {getattr(args, name)}'))
-    flips = dict(both=(False, True), no=(False, ), yes=(True, ))[args.flip]
-    request = Request(args.image, args.models, args.engines, args.precisions,
-                      sorted(set(args.batches)), flips, args.scopes,
-                      args.threads, args.repeats, not args.no_memory,
-                      args.calib)
+            cli.fail(cli.InputError(f'--{name} must be positive, got {getattr(args, name)}'))
+    flips = dict(both=(False, True), no=(False,), yes=(True,))[args.flip]
+    request = Request(
+        args.image,
+        args.models,
+        args.engines,
+        args.precisions,
+        sorted(set(args.batches)),
+        flips,
+        args.scopes,
+        args.threads,
+        args.repeats,
+        not args.no_memory,
+        args.calib,
+    )
     out = Path(args.out_dir)
     try:
         benchmark = Benchmark(request, out / 'models')

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Measure how fast a config trains here, and where the time goes."""
+
 import argparse
 import json
 
@@ -11,26 +12,27 @@ from lpn_mmpose import cli, training_speed
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description='Time training steps with each speed option, interleaved')
+        description='Time training steps with each speed option, interleaved'
+    )
     parser.add_argument('config', help='train config file path')
-    parser.add_argument(
-        '--batch-size', type=int, help="default: the config's")
-    parser.add_argument(
-        '--repeats', type=int, default=5, help='timed steps of each row')
+    parser.add_argument('--batch-size', type=int, help="default: the config's")
+    parser.add_argument('--repeats', type=int, default=5, help='timed steps of each row')
     parser.add_argument('--threads', type=int, help='CPU threads')
     parser.add_argument(
         '--rows',
         nargs='+',
         type=int,
         choices=range(len(training_speed.ROWS)),
-        help='numbers of the rows: ' + ', '.join(
-            f'{i} {name}' for i, name in enumerate(training_speed.ROWS)))
+        help='numbers of the rows: '
+        + ', '.join(f'{i} {name}' for i, name in enumerate(training_speed.ROWS)),
+    )
     parser.add_argument('--json', help='also write the result to this file')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config: key=value ...')
+        help='override settings of the config: key=value ...',
+    )
     return parser.parse_args()
 
 
@@ -48,8 +50,7 @@ def main() -> None:
             cli.check_compiler(cfg)
     except cli.InputError as error:
         cli.fail(error)
-    result = training_speed.benchmark(
-        cfg, args.batch_size, args.repeats, args.threads, rows)
+    result = training_speed.benchmark(cfg, args.batch_size, args.repeats, args.threads, rows)
     if args.json:
         with open(args.json, 'w') as file:
             json.dump(result, file, indent=2)

@@ -5,6 +5,7 @@ MMPose's browse_dataset draws keypoints, skeletons and target heatmaps into a
 picture for each person; here it looks at the config and data first, and can
 put the pictures on a contact sheet.
 """
+
 import argparse
 from pathlib import Path
 
@@ -24,28 +25,27 @@ def parse_args():
     parser.add_argument(
         '--output-dir',
         default='outputs/browse',
-        help='new folder for the pictures (default: outputs/browse)')
+        help='new folder for the pictures (default: outputs/browse)',
+    )
     parser.add_argument(
-        '--contact-sheet',
-        metavar='PICTURE',
-        help='file for all the pictures on one sheet')
-    parser.add_argument(
-        '--phase', default='train', choices=['train', 'val', 'test'])
+        '--contact-sheet', metavar='PICTURE', help='file for all the pictures on one sheet'
+    )
+    parser.add_argument('--phase', default='train', choices=['train', 'val', 'test'])
     parser.add_argument(
         '--mode',
         default='transformed',
         choices=['original', 'transformed'],
-        help='before or after the pipeline (default: after)')
+        help='before or after the pipeline (default: after)',
+    )
     parser.add_argument(
-        '--max-item-per-dataset',
-        type=int,
-        default=50,
-        help='persons to draw (default: 50)')
+        '--max-item-per-dataset', type=int, default=50, help='persons to draw (default: 50)'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, key=value')
+        help='override settings of the config, key=value',
+    )
     # MMPose's tool can show a window, too
     parser.set_defaults(not_show=True, show_interval=0)
     return parser.parse_args()
@@ -58,8 +58,7 @@ def browse(args):
     cli.check_data(cfg, args.phase)
     out_dir = Path(args.output_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise cli.InputError(f'--output-dir {out_dir} is there already; '
-                             'remove it or give another')
+        raise cli.InputError(f'--output-dir {out_dir} is there already; remove it or give another')
     if args.max_item_per_dataset < 1:
         raise cli.InputError('--max-item-per-dataset must be positive')
     tool = cli.mmpose_tool('misc/browse_dataset')
@@ -71,8 +70,7 @@ def browse(args):
         sheet = Path(args.contact_sheet)
         sheet.parent.mkdir(parents=True, exist_ok=True)
         pictures = [read_image(path) for path in files]
-        cv2.imwrite(
-            str(sheet), tile(pictures, [path.stem for path in files], 12))
+        cv2.imwrite(str(sheet), tile(pictures, [path.stem for path in files], 12))
     return files
 
 

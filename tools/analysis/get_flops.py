@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Print parameters and cost of a config's model, or of the published ones."""
+
 import argparse
 import json
 import sys
@@ -29,22 +30,24 @@ def parse_args():
     what.add_argument(
         '--table',
         action='store_true',
-        help='all rows of the published tables, against what they print')
+        help='all rows of the published tables, against what they print',
+    )
     parser.add_argument(
         '--shape',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help="input size; default: the config's")
+        help="input size; default: the config's",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
-    form.add_argument(
-        '--markdown', action='store_true', help='print a Markdown table')
+    form.add_argument('--markdown', action='store_true', help='print a Markdown table')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, key=value')
+        help='override settings of the config, key=value',
+    )
     args = parser.parse_args()
     if args.table and (args.shape or args.cfg_options):
         parser.error('--table takes neither --shape nor --cfg-options')
@@ -54,18 +57,14 @@ def parse_args():
 
 
 def print_table(args):
-    results = published_complexity(
-        tqdm(published_rows(), desc='models', leave=False))
+    results = published_complexity(tqdm(published_rows(), desc='models', leave=False))
     if args.json:
         print(json.dumps(results, indent=2))
     else:
         print(complexity_table(results, markdown=args.markdown))
         if not args.markdown:
             print(f"GFLOPs: the release's rule, {RULE}")
-    unexplained = [
-        r for r in results
-        if not (r['params_explanation'] and r['gflops_explanation'])
-    ]
+    unexplained = [r for r in results if not (r['params_explanation'] and r['gflops_explanation'])]
     if unexplained:
         names = ', '.join(f'{r["dataset"]} {r["method"]}' for r in unexplained)
         print(f'error: other digits than published: {names}', file=sys.stderr)

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Put COCO's original archives where the configs read them."""
+
 import argparse
 
 from lpn_mmpose import cli
@@ -12,7 +13,8 @@ def parse_args():
         'source',
         nargs='+',
         help='train2017.zip, val2017.zip, annotations_trainval2017.zip and '
-        'COCO_val2017_detections_AP_H_56_person.json, or folders of them')
+        'COCO_val2017_detections_AP_H_56_person.json, or folders of them',
+    )
     parser.add_argument('--out', default='data/coco', help='default: data/coco')
     return parser.parse_args()
 

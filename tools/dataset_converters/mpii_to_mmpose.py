@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Put MPII's original archives where the configs read them."""
+
 import argparse
 from pathlib import Path
 
@@ -15,12 +16,14 @@ def parse_args():
         'source',
         nargs='+',
         help="mpii_human_pose_v1.tar.gz, and HRNet's or MMPose's annotations "
-        'or the original mpii_human_pose_v1_u12_2.zip, or folders of them')
+        'or the original mpii_human_pose_v1_u12_2.zip, or folders of them',
+    )
     parser.add_argument('--out', default='data/mpii', help='default: data/mpii')
     parser.add_argument(
         '--val-images',
         help='convert the original annotations, with the images that this '
-        'file names (a line each, or JSON) as validation set')
+        'file names (a line each, or JSON) as validation set',
+    )
     return parser.parse_args()
 
 
@@ -30,8 +33,7 @@ def main():
     try:
         names = args.val_images and read_val_images(args.val_images)
         counts = unpack(args.source, out, 'mpii')
-        converted = names and convert_mpii(
-            out / MAT_FILE, out / 'annotations', names)
+        converted = names and convert_mpii(out / MAT_FILE, out / 'annotations', names)
     except cli.InputError as error:
         cli.fail(error)
     for folder, count in counts.items():

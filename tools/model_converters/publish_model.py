@@ -1,5 +1,6 @@
 #!/usr/bin/env python
 """Strip a training checkpoint to its weights and dataset meta."""
+
 import argparse
 
 import lpn_mmpose  # noqa: F401, puts the mends in place
@@ -11,12 +12,10 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('src', help='checkpoint written by training')
     parser.add_argument('dst', help='file to write')
+    parser.add_argument('--fp32', action='store_true', help='keep float32 weights')
     parser.add_argument(
-        '--fp32', action='store_true', help='keep float32 weights')
-    parser.add_argument(
-        '--no-digest',
-        action='store_true',
-        help='do not append the SHA-256 to the file name')
+        '--no-digest', action='store_true', help='do not append the SHA-256 to the file name'
+    )
     return parser.parse_args()
 
 

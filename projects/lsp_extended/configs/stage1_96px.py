@@ -4,8 +4,7 @@ _base_ = '../../../configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspe
 train_cfg = dict(max_epochs=1, val_interval=1)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
     dict(
         type='CosineAnnealingLR',
         eta_min=0.0003,
@@ -13,7 +12,8 @@ param_scheduler = [
         end=7,
         T_max=7,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 
 # codec settings
@@ -27,8 +27,7 @@ train_pipeline[4].input_size = codec['input_size']
 train_pipeline[5].encoder.update(codec)
 val_pipeline = _base_.val_pipeline
 val_pipeline[2].input_size = codec['input_size']
-train_dataloader = dict(
-    batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
 

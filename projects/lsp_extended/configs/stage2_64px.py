@@ -4,8 +4,7 @@ _base_ = '../../../configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspe
 train_cfg = dict(max_epochs=6, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='CosineAnnealingLR',
         eta_min=0.0005,
@@ -13,7 +12,8 @@ param_scheduler = [
         end=10,
         T_max=10,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 # no averaged weights yet
 custom_hooks = [dict(type='SyncBuffersHook')]
@@ -30,7 +30,6 @@ train_pipeline[4].input_size = codec['input_size']
 train_pipeline[5].encoder.update(codec)
 val_pipeline = _base_.val_pipeline
 val_pipeline[2].input_size = codec['input_size']
-train_dataloader = dict(
-    batch_size=24, num_workers=1, dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(batch_size=24, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader

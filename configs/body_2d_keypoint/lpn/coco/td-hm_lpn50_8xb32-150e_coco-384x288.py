@@ -1,11 +1,7 @@
 _base_ = ['./td-hm_lpn50_8xb32-150e_coco-256x192.py']
 
 # codec settings
-codec = dict(
-    type='BetaSoftArgmaxHeatmap',
-    input_size=(288, 384),
-    heatmap_size=(72, 96),
-    sigma=3)
+codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(288, 384), heatmap_size=(72, 96), sigma=3)
 
 # model settings
 model = dict(head=dict(decoder=codec))

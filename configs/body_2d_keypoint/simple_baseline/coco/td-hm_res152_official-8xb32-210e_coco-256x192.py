@@ -1,9 +1,8 @@
 # For SimpleBaseline's original weights: input, decoding and evaluation are
 # theirs, the training is MMPose's.
 _base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_res152_8xb32-210e_coco-256x192.py',
-    '../../../_base_/lpn_imports.py'
+    'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_res152_8xb32-210e_coco-256x192.py',
+    '../../../_base_/lpn_imports.py',
 ]
 
 # codec settings: the plain maximum and the original's quarter offset
@@ -13,15 +12,15 @@ codec = dict(type='BetaSoftArgmaxHeatmap', beta=None)
 model = dict(
     # trained on BGR, with the mean and std in RGB order
     data_preprocessor=dict(bgr_to_rgb=False),
-    head=dict(decoder=codec))
+    head=dict(decoder=codec),
+)
 
 # pipelines: images without their EXIF orientation
 val_pipeline = _base_.val_pipeline
 val_pipeline[0].color_type = 'color_ignore_orientation'
 
 # data loaders
-val_dataloader = dict(
-    dataset=dict(type='ReleaseCocoDataset', pipeline=val_pipeline))
+val_dataloader = dict(dataset=dict(type='ReleaseCocoDataset', pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
 # evaluators

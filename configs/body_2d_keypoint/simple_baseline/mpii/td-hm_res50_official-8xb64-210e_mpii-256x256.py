@@ -1,9 +1,8 @@
 # For SimpleBaseline's original weights: input, decoding and evaluation are
 # theirs, the training is MMPose's.
 _base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/mpii/'
-    'td-hm_res50_8xb64-210e_mpii-256x256.py',
-    '../../../_base_/lpn_imports.py'
+    'mmpose::body_2d_keypoint/topdown_heatmap/mpii/td-hm_res50_8xb64-210e_mpii-256x256.py',
+    '../../../_base_/lpn_imports.py',
 ]
 
 # codec settings: the plain maximum and the original's quarter offset
@@ -13,7 +12,8 @@ codec = dict(type='BetaSoftArgmaxHeatmap', beta=None)
 model = dict(
     # trained on BGR, with the mean and std in RGB order
     data_preprocessor=dict(bgr_to_rgb=False),
-    head=dict(decoder=codec))
+    head=dict(decoder=codec),
+)
 
 # pipelines: images without their EXIF orientation
 val_pipeline = _base_.val_pipeline
