@@ -32,8 +32,9 @@ runtime-test: runtime-env  ## run the runtime's tests where PyTorch is not
 	    pytest onnx openvino
 	@$(RUNTIME_VENV)/bin/python -m pytest --noconftest tests/test_runtime
 
-lint: env  ## run ruff
+lint: env  ## check the style: ruff
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
 
 clean:  ## remove the environments and what the demo wrote
 	rm -rf "$(VENV)" "$(RUNTIME_VENV)" outputs

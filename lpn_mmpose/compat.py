@@ -1,6 +1,6 @@
-"""Mends for upstream releases that do not work together as they are.
+"""Patches of upstream releases that do not work together as they are.
 
-Each mend is a function named after what it mends. It takes the upstream module
+Each patch is a function named after what it patches. It takes the upstream module
 just after that was imported, states the versions in which the defect was seen,
 and does nothing where upstream is whole. :func:`install` puts all of them in
 place without importing anything.
@@ -17,68 +17,11 @@ import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
 
-Hook = Callable[[ModuleType], None]
-
-
-class _PostImportFinder:
-    """Run hooks on modules right after they are imported.
-
-    It stands first on ``sys.meta_path``, lets the other finders find the
-    module, and lengthens its loader's ``exec_module``.
-    """
-
-    def __init__(self) -> None:
-        self.hooks: dict[str, list[Hook]] = {}
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname not in self.hooks:
-            return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, 'find_spec'):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                self._lengthen(spec.loader, self.hooks[fullname])
-                return spec
-        return None
-
-    @staticmethod
-    def _lengthen(loader, hooks: list[Hook]) -> None:
-
-        def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # the class's own is seen again
-            loader.exec_module(module)
-            for hook in hooks:
-                hook(module)
-
-        loader.exec_module = exec_module
-
-
-_finder = _PostImportFinder()
-
-
-def when_imported(name: str, hook: Hook) -> None:
-    """Call ``hook(module)`` once the module ``name`` is there.
-
-    At once if it is already imported, else right after its import and before
-    the importer sees it. A hook that is already registered is left alone.
-
-    Args:
-        name (str): Full name of the module.
-        hook (Callable): Takes the module, changes it in place.
-    """
-    hooks = _finder.hooks.setdefault(name, [])
-    if hook in hooks:
-        return
-    hooks.append(hook)
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-    if name in sys.modules:
-        hook(sys.modules[name])
+from .utils.import_hooks import when_imported
 
 
 def install() -> None:
-    """Put every mend in place; calling it again changes nothing."""
+    """Put every patch in place; calling it again changes nothing."""
     when_imported('mmcv', missing_compiled_ops)
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
     when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
@@ -152,9 +95,11 @@ def weights_only_checkpoints(checkpoint: ModuleType) -> None:
     """
     import torch
 
+    from .utils.unpickling import checkpoint_globals
+
     if torch.__version__ < (2, 6):
         return
-    torch.serialization.add_safe_globals(_checkpoint_globals())
+    torch.serialization.add_safe_globals(checkpoint_globals())
     loader = checkpoint.CheckpointLoader
 
     def load_from_local(filename, map_location):
@@ -196,45 +141,11 @@ def one_cycle_checkpoints(param_scheduler: ModuleType) -> None:
 
     if torch.__version__ < (2, 6):
         return
+    from .utils.unpickling import allow_methods
+
     scheduler = param_scheduler.OneCycleParamScheduler
     torch.serialization.add_safe_globals([scheduler])
-    _checkpoint_methods.update(
-        (scheduler, name) for name in ('_annealing_cos', '_annealing_linear')
-    )
-
-
-#: Methods that checkpoints of MMEngine's Runner name, as (class, method).
-_checkpoint_methods = set()
-
-
-def _checkpoint_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, which could reach anything, in checkpoints."""
-    if not isinstance(owner, type) or (owner, name) not in _checkpoint_methods:
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL getattr({owner!r},{name!r}) was not an allowed global'
-        )
-    return getattr(owner, name)
-
-
-def _checkpoint_globals() -> list:
-    """The globals, beyond torch's own, in checkpoints of MMEngine's Runner.
-
-    ``HistoryBuffer`` comes from the message hub and names its methods; NumPy
-    arrays and scalars come from it, from the best score and ``dataset_meta``.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    _checkpoint_methods.update((HistoryBuffer, name) for name in ('min', 'max', 'mean', 'current'))
-    number_types = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
-    allowed = [HistoryBuffer, np.ndarray, np.dtype]
-    allowed += {type(np.dtype(code)) for code in number_types}
-    allowed.append((_checkpoint_method, 'builtins.getattr'))
-    # a function is known to pickle by its path, which NumPy 2 has changed
-    for function in (np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]):
-        for package in ('numpy.core', 'numpy._core'):
-            allowed.append((function, f'{package}.multiarray.{function.__name__}'))
-    return allowed
+    allow_methods(scheduler, '_annealing_cos', '_annealing_linear')
 
 
 def _is_installed(package: str) -> bool:

@@ -6,20 +6,14 @@ import cv2
 import pytest
 from conftest import forget_visualizers
 from mmengine.config import Config
+from paths import LSPET, SMALL
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
-)
-from test_tools import (  # noqa: F401  fixtures
-    LSPET,
-    SMALL,
-    data,
-    fails,
-    run,
 )
 
 
 @pytest.fixture
-def trained(run, data, monkeypatch):  # noqa: F811
+def trained(run, data, monkeypatch):
     """Work directory of a run that was resumed, with the test's dump."""
     work_dir = data / 'work'
     if not work_dir.exists():
@@ -64,7 +58,7 @@ def test_no_tensorboard_unless_asked_for(value, count, monkeypatch):
     assert [backend.type for backend in backends] == types[:count]
 
 
-def test_analyze_logs(trained, run, tmp_path, capsys):  # noqa: F811
+def test_analyze_logs(trained, run, tmp_path, capsys):
     capsys.readouterr()
     out = tmp_path / 'new/curves.png'
     run('analysis/analyze_logs.py', 'plot_curve', trained, '--out', out, '--legend', 'tiny')
@@ -76,7 +70,7 @@ def test_analyze_logs(trained, run, tmp_path, capsys):  # noqa: F811
     assert 's an iteration' in capsys.readouterr().out
 
 
-def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):  # noqa: F811
+def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):
     capsys.readouterr()
 
     def fail(*args):
@@ -89,7 +83,7 @@ def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):  # noqa: F811
     assert '--out curves.txt' in fail(trained, '--out', 'curves.txt')
 
 
-def test_analyze_errors(trained, run, data, tmp_path, capsys):  # noqa: F811
+def test_analyze_errors(trained, run, data, tmp_path, capsys):
     capsys.readouterr()
     args = [LSPET, trained / 'dump.pkl', '--out-dir', tmp_path, '--num', 3]
     run('analysis/analyze_errors.py', *args)
@@ -108,7 +102,7 @@ def test_analyze_errors(trained, run, data, tmp_path, capsys):  # noqa: F811
         assert truth.std() > 0 and (truth != prediction).any()
 
 
-def test_analyze_errors_where_the_images_went(trained, run, fails, data, tmp_path, capsys):  # noqa: F811
+def test_analyze_errors_where_the_images_went(trained, run, fails, data, tmp_path, capsys):
     capsys.readouterr()
     images = data / 'data/lspet/images'
     args = [LSPET, trained / 'dump.pkl', '--out-dir', tmp_path]
@@ -122,7 +116,7 @@ def test_analyze_errors_where_the_images_went(trained, run, fails, data, tmp_pat
     assert '--thr' in fails('analysis/analyze_errors.py', *args, '--thr', -1)
 
 
-def test_browse_dataset(run, fails, data, tmp_path, capsys):  # noqa: F811
+def test_browse_dataset(run, fails, data, tmp_path, capsys):
     capsys.readouterr()
     out, sheet = tmp_path / 'out', tmp_path / 'sheets/train.png'
     args = [LSPET, '--output-dir', out, '--max-item-per-dataset', 3]

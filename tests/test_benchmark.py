@@ -7,14 +7,14 @@ from pathlib import Path
 
 import cv2
 import pytest
-
-from lpn_mmpose.deploy.benchmark import (
+from inference_benchmark import (
     OURS,
     Benchmark,
     Request,
     Row,
     targets,
 )
+
 from lpn_mmpose.models import LPN
 
 ROOT = Path(__file__).parents[1]

@@ -47,7 +47,7 @@ def test_round_trip():
 @pytest.mark.parametrize('beta, decoder', [(160.0, 'softargmax'), (None, 'argmax')])
 @pytest.mark.parametrize('quarter_offset', [True, False])
 def test_decode_golden_in_the_image(golden, quarter_offset, beta, decoder):
-    """Head, codec and MMPose's way back against the release's affine."""
+    """Head, codec and MMPose's way back against the original's affine."""
     model = MODELS.build(
         dict(
             type='TopdownPoseEstimator',

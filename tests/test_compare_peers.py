@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from synthetic import make_lspet
 
-from lpn_mmpose.cli import load_config
+from lpn_mmpose.utils.config import load_config
 
 TOOL = Path(__file__).parents[1] / 'projects/lsp_extended/compare_peers.py'
 

@@ -1,4 +1,4 @@
-"""Each mend of :mod:`lpn_mmpose.compat`, and that whole upstreams are kept."""
+"""Each patch of :mod:`lpn_mmpose.compat`, and that whole upstreams are kept."""
 
 import copy
 import functools
@@ -46,7 +46,7 @@ def run_python(code, *path):
     return done.stdout.strip()
 
 
-# -- putting the mends in place ----------------------------------------------
+# -- putting the patches in place ----------------------------------------------
 
 
 def test_import_is_light():
@@ -65,7 +65,7 @@ def test_import_is_light():
     assert min(took) < 0.05
 
 
-def test_imported_last_it_mends_as_well():
+def test_imported_last_it_patches_as_well():
     out = run_python(
         'import sys; sys.modules["pkg_resources"] = None\n'
         'import torch, mmengine.hub, mmengine.infer, mmengine.runner, mmcv.cnn\n'
@@ -132,7 +132,7 @@ def test_install_twice_changes_nothing():
 # -- mmcv._ext ---------------------------------------------------------------
 
 LITE = sys.modules['mmcv._ext'].__spec__.loader is None
-lite_only = pytest.mark.skipif(not LITE, reason='full mmcv is installed, nothing is mended')
+lite_only = pytest.mark.skipif(not LITE, reason='full mmcv is installed, nothing is patched')
 
 
 def make_boxes(n=300, seed=0):
@@ -313,7 +313,7 @@ def work_dir(tmp_path_factory):
     return work_dir
 
 
-def test_checkpoints_need_the_mend(work_dir):
+def test_checkpoints_need_the_patch(work_dir):
     """Without the allow-list they are refused, by torch >= 2.6."""
     out = run_python(f"""
 import pickle, mmengine.runner.checkpoint as checkpoint
@@ -457,7 +457,7 @@ def test_checkpoints_from_urls(work_dir, tmp_path, monkeypatch):
 
 @pytest.fixture
 def package_utils(monkeypatch):
-    """A fresh copy of MMEngine's module, as it is before any mend."""
+    """A fresh copy of MMEngine's module, as it is before any patch."""
     origin = importlib.util.find_spec('mmengine.utils.package_utils').origin
     spec = importlib.util.spec_from_file_location('fresh_utils', origin)
     module = importlib.util.module_from_spec(spec)

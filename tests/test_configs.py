@@ -69,7 +69,7 @@ def test_everything_builds_and_runs(path, data, monkeypatch):
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=name)
-def test_recipe_is_the_releases(path):
+def test_recipe_is_the_originals(path):
     cfg = read(path)
     batch_size = cfg.train_dataloader.batch_size
     assert batch_size == 32

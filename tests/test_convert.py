@@ -16,11 +16,11 @@ from mmpose.apis import init_model
 from mmpose.registry import MODELS
 from originals import PoseHRNet, PoseResNet
 
-from lpn_mmpose import cli
-from lpn_mmpose.convert import convert, convert_back, published_config
-from lpn_mmpose.model_zoo import published_rows
-from lpn_mmpose.models import official
-from lpn_mmpose.publish import publish
+from lpn_mmpose.utils.config import load_config
+from lpn_mmpose.zoo import original_checkpoints as official
+from lpn_mmpose.zoo.published import published_rows
+from lpn_mmpose.zoo.publishing import publish
+from lpn_mmpose.zoo.weights_conversion import convert, convert_back, published_config
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / 'tests/golden'
@@ -80,7 +80,7 @@ def assert_bit_exact(actual, expected):
     ],
 )
 def test_lpn_there_and_back(name, config, tool, tmp_path):
-    """The tool, on files as the release has them, and MMPose on its result."""
+    """The tool, on files as the original code has them, and MMPose on its result."""
     original = lpn_weights(name)
     src, ours, back = (tmp_path / f'{n}.pth' for n in ('src', 'ours', 'back'))
     torch.save(original, src)
@@ -138,14 +138,14 @@ def shapes(cfg):
 @pytest.mark.parametrize('row', published_rows(), ids=lambda r: r.config)
 def test_each_row_is_found_by_its_weights(row):
     """From the shapes alone: keys to the original's, back, and the config."""
-    cfg = cli.load_config(row.config_path)
+    cfg = load_config(row.config_path)
     ours = shapes(cfg)
     family = official.find_family(ours)
-    original = official.to_release(ours, family)
+    original = official.to_original(ours, family)
     assert len(original) == len(ours)
     assert not any(key.startswith(('backbone', 'head')) for key in original)
     assert official.find_family(original) == family
-    back = official.from_release(original, family)
+    back = official.from_original(original, family)
     assert list(back) == list(ours)
     architecture = official.infer_architecture(back, family)
     assert architecture['method'] == row.method
@@ -194,10 +194,10 @@ def test_meta(mpii, tmp_path):
 
 def test_attention_is_found(tmp_path):
     src, ours = tmp_path / 'src.pth', tmp_path / 'ours.pth'
-    cfg = cli.load_config(str(CONFIGS / 'lpn/coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'))
+    cfg = load_config(str(CONFIGS / 'lpn/coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'))
     cfg.model.backbone.attention = 'SE'
     weights = {k: torch.zeros(v.shape) for k, v in shapes(cfg).items()}
-    torch.save(official.to_release(weights), src)
+    torch.save(official.to_original(weights), src)
     assert 'attention SE' in convert(str(src), str(ours))
     meta = _load_checkpoint(str(ours), map_location='cpu')['meta']
     cfg = Config.fromstring(meta['cfg'], '.py')
@@ -224,7 +224,7 @@ def test_config_is_asked_for_and_used(mpii, tool, tmp_path):
     [
         (
             lambda w: w.update({'fc.weight': w['conv1.weight']}),
-            "1 of 467 keys are not those of LPN's release: 'fc.weight'",
+            "1 of 467 keys are not those of LPN's original code: 'fc.weight'",
         ),
         (lambda w: w.pop('layer2.1.bn2.bias'), '1 missing: backbone.layer2.1.conv2.bn.bias'),
         (

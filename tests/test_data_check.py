@@ -9,8 +9,8 @@ from mmengine.config import Config
 from scipy.io import savemat
 from synthetic import SIZE, make_all
 
-from lpn_mmpose import cli
-from lpn_mmpose.data_check import check_split
+from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 LPN = ROOT / 'configs/body_2d_keypoint/lpn'
@@ -200,7 +200,7 @@ def test_wrapped_datasets_are_counted_together(data):
 def test_unknown_dataset_type_is_named(data):
     cfg = Config.fromfile(COCO)
     cfg.train_dataloader.dataset.type = 'NoSuchDataset'
-    with pytest.raises(cli.InputError, match='NoSuchDataset'):
+    with pytest.raises(InputError, match='NoSuchDataset'):
         check_split(cfg, 'train')
 
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lpn_mmpose.cli import InputError
-from lpn_mmpose.media import check_readable, keypoint_table, list_inputs
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.runtime.media import check_readable, keypoint_table, list_inputs
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / 'demo/demo.jpg'

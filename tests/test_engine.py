@@ -19,9 +19,10 @@ from mmengine.runner import Runner
 from synthetic import make_all, make_lspet
 from torch import nn
 
-from lpn_mmpose import cli
+from lpn_mmpose.apis.train import check_compiler, use_bfloat16
 from lpn_mmpose.engine import AutocastOptimWrapper
-from lpn_mmpose.models.lpn_head import GroupedDeconv
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.models.heads.lpn_head import GroupedDeconv
 
 ROOT = Path(__file__).parents[1]
 LSPET = ROOT / 'configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspet-128x128.py'
@@ -329,16 +330,16 @@ def test_auto_scale_lr_of_every_config():
 def test_compile_needs_a_compiler(monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    cli.check_compiler(Config(dict(compile=dict(backend='eager'))))
-    cli.check_compiler(Config(dict(compile=False)))
-    with pytest.raises(cli.InputError, match='needs a C.. compiler'):
-        cli.check_compiler(Config(dict(compile=True)))
+    check_compiler(Config(dict(compile=dict(backend='eager'))))
+    check_compiler(Config(dict(compile=False)))
+    with pytest.raises(InputError, match='needs a C.. compiler'):
+        check_compiler(Config(dict(compile=True)))
 
 
 def test_amp_option():
     cfg = Config.fromfile(LSPET)
-    cli.use_bfloat16(cfg)
+    use_bfloat16(cfg)
     assert cfg.optim_wrapper.dtype == 'bfloat16'
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    with pytest.raises(cli.InputError, match='optim_wrapper.type'):
-        cli.use_bfloat16(cfg)
+    with pytest.raises(InputError, match='optim_wrapper.type'):
+        use_bfloat16(cfg)

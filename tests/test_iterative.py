@@ -12,7 +12,10 @@ import torch
 from mmengine.config import Config
 from synthetic import make_all
 
-from lpn_mmpose import cli, iterative
+from lpn_mmpose.analysis.logs import read_scalars
+from lpn_mmpose.apis import iterative_training as iterative
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.utils.checkpoint import find_resumable
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / 'configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspet-128x128.py'
@@ -80,7 +83,7 @@ def test_stages(run, tmp_path):
     assert [s['epochs'] for s in stages] == [2, 2]
     assert {s['metric'] for s in stages} == {METRIC}
     for stage in stages:
-        training, validation = iterative.read_scalars(str(tmp_path / f'stage_{stage["stage"]}'))
+        training, validation = read_scalars(str(tmp_path / f'stage_{stage["stage"]}'))
         values = [row[METRIC] for row in validation]
         assert stage['best'] == pytest.approx(max(values)) and len(values) == 2
         # the whole schedule from its beginning
@@ -166,7 +169,7 @@ def test_killed_and_started_again(data, tmp_path):
     assert (tmp_path / 'stage_0/epoch_3.pth').stat().st_mtime_ns == finished
     assert not list(tmp_path.rglob('*.partial'))
     # stage 1's first epoch was not repeated
-    training, _ = iterative.read_scalars(str(tmp_path / 'stage_1'))
+    training, _ = read_scalars(str(tmp_path / 'stage_1'))
     assert training[-1]['step'] == 6
 
 
@@ -210,7 +213,7 @@ def test_previous_weights_gone(tmp_path):
     )
     record = iterative.StageRecord(str(tmp_path), cfg)
     record.add(dict(stage=0, best=1.0, metric='AP', checkpoint='stage_0/gone.pth'))
-    with pytest.raises(cli.InputError, match='gone.pth, the best of'):
+    with pytest.raises(InputError, match='gone.pth, the best of'):
         iterative.train_stages(cfg, stages=2, patience=1)
 
 
@@ -234,17 +237,17 @@ def test_patience(best, greater, patience, expected):
 
 def test_resumable_checkpoints(tmp_path, caplog):
     """A broken newest checkpoint and an empty pointer lose one epoch."""
-    assert cli.find_resumable(str(tmp_path)) is None
+    assert find_resumable(str(tmp_path)) is None
     for epoch in (2, 9, 10):
         torch.save(dict(state_dict={}), tmp_path / f'epoch_{epoch}.pth')
     torch.save({}, tmp_path / 'best_AP_epoch_11.pth')
     (tmp_path / 'last_checkpoint').write_text('')
-    assert cli.find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
+    assert find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_9.pth'))
-    assert cli.find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
+    assert find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
     (tmp_path / 'epoch_9.pth').write_bytes(b'half')
-    assert cli.find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
+    assert find_resumable(str(tmp_path)) == str(tmp_path / 'epoch_10.pth')
     for path in tmp_path.glob('epoch_*.pth'):
         path.write_bytes(b'half')
-    with pytest.raises(cli.InputError, match='epoch_9.pth cannot be read'):
-        cli.find_resumable(str(tmp_path))
+    with pytest.raises(InputError, match='epoch_9.pth cannot be read'):
+        find_resumable(str(tmp_path))

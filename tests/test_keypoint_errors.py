@@ -8,11 +8,11 @@ import torch
 from mmengine.config import Config
 from mmengine.structures import InstanceData
 from mmpose.structures import PoseDataSample
+from paths import COCO, LSPET, MPII
 from synthetic import make_keypoints
-from test_tools import COCO, LSPET, MPII
 
-from lpn_mmpose import keypoint_errors, predictions
-from lpn_mmpose.cli import InputError
+from lpn_mmpose.analysis import keypoint_errors, predictions
+from lpn_mmpose.errors import InputError
 from lpn_mmpose.evaluation import TorsoPCKAccuracy
 
 LEFT, RIGHT, HEAD = 0, 1, 2
@@ -144,7 +144,7 @@ def test_pck_is_the_metrics(tmp_path):
     'config, count, unit, size, shift',
     [
         (COCO, 17, 'bbox', 90, 0),
-        (MPII, 16, 'head', 25, 0),  # 1 for MPII, minus the release's bias
+        (MPII, 16, 'head', 25, 0),  # 1 for MPII, minus the original's bias
     ],
 )
 def test_units_of_other_evaluators(config, count, unit, size, shift, tmp_path):

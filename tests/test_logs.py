@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from lpn_mmpose import logs
-from lpn_mmpose.cli import InputError
+from lpn_mmpose.analysis import logs
+from lpn_mmpose.errors import InputError
 
 
 def train(epoch, iteration, loss, **more):

@@ -10,7 +10,7 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from mmpose.apis import MMPoseInferencer
 
-from lpn_mmpose import model_index
+from lpn_mmpose.zoo import model_index
 
 ROOT = Path(__file__).parents[1]
 COCO_CONFIG = ROOT.joinpath(

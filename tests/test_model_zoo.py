@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
-from lpn_mmpose.model_zoo import compare, page, published_rows
-from lpn_mmpose.speed import (
+from published_speed import (
     Network,
     draw,
     exported_network,
@@ -16,6 +14,9 @@ from lpn_mmpose.speed import (
     torch_network,
     with_flip,
 )
+
+from lpn_mmpose.zoo.page import page
+from lpn_mmpose.zoo.published import compare, published_rows
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'

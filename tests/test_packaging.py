@@ -103,7 +103,7 @@ def test_runtime_of_the_wheel_needs_no_torch(installed):
         if name == 'Requires-Dist' and (';' not in value or 'extra == "runtime"' in value):
             required.add(value.partition(';')[0].strip())
     assert required == {'numpy', 'tqdm', 'OneEuroFilter', 'onnxruntime', 'opencv-python-headless'}
-    assert 'lpn-pose = lpn_mmpose.runtime.command:main' in (info / 'entry_points.txt').read_text()
+    assert 'lpn-pose = lpn_mmpose.runtime.cli:main' in (info / 'entry_points.txt').read_text()
 
 
 def test_configs_of_the_wheel_are_found_by_scope(installed, tmp_path):
@@ -127,7 +127,7 @@ def test_configs_of_the_wheel_are_found_by_scope(installed, tmp_path):
 def test_shipped_model_of_the_wheel_is_found_by_name(installed, tmp_path):
     out = python(
         'import lpn_mmpose\n'
-        'from lpn_mmpose.model_index import find_model\n'
+        'from lpn_mmpose.zoo.model_index import find_model\n'
         "print(*find_model('LPN50-lsp'), sep='\\n')\n",
         installed,
         tmp_path,

@@ -644,7 +644,7 @@ def test_mpii_results_equal_a_second_computation(path, mpii_data, monkeypatch):
 
 def test_mpii_zero_based_training_and_the_bias(mpii, mpii_data, monkeypatch):
     """A network that answers what it is trained on is right in HRNet's
-    evaluation; the release's takes one pixel from it."""
+    evaluation; the original's takes one pixel from it."""
     root, joints, visible, heads, _ = mpii_data
     monkeypatch.chdir(root)
     config = dict(mpii.train_dataloader.dataset, ann_file='annotations/mpii_val.json', pipeline=[])
@@ -684,7 +684,7 @@ def test_flip_test_moves_mpii_keypoints_to_the_right(mpii):
 
 @pytest.mark.parametrize('path', [COCO, MPII], ids=['coco', 'mpii'])
 def test_samples_reach_the_model_as_they_are(path, crowd, mpii_data, monkeypatch):
-    """The mean and std that the release states, on pixels from 0 to 1."""
+    """The mean and std that the original code states, on pixels from 0 to 1."""
     monkeypatch.chdir(crowd[0] if 'coco' in path.name else mpii_data[0])
     cfg = read(path)
     sample = DATASETS.build(cfg.val_dataloader.dataset)[0]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose.publish import publish
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.zoo.publishing import publish
 
 TOOL = Path(__file__).parents[1] / 'tools/model_converters/publish_model.py'
 

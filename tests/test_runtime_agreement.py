@@ -6,16 +6,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmpose.apis import MMPoseInferencer, inference_topdown
+from paths import DETECTOR_CONFIG
+from random_models import save_random, spread_boxes
 
-from lpn_mmpose.cli import load_config
 from lpn_mmpose.deploy import export as deploy
 from lpn_mmpose.deploy.export import export
-from lpn_mmpose.model_index import find_model
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
 from lpn_mmpose.runtime.engines import ENGINES
-from lpn_mmpose.runtime.engines import find_model as find_exported
+from lpn_mmpose.runtime.engines import find_exported_model as find_exported
 from lpn_mmpose.runtime.pose import DEFAULT_MODEL
 from lpn_mmpose.runtime.tracking import pairwise_iou
+from lpn_mmpose.utils.config import load_config
+from lpn_mmpose.zoo.model_index import find_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +68,6 @@ def test_the_shipped_export_is_of_the_shipped_weights():
 def test_boxes_agree_with_mmdet(tmp_path):
     from mmdet.apis import DetInferencer
     from mmengine.registry import DefaultScope
-    from test_rtmdet_chain import DETECTOR_CONFIG, save_random, spread_boxes
 
     with DefaultScope.overwrite_default_scope('mmpose'):
         weights = save_random(DETECTOR_CONFIG, tmp_path / 'rtmdet.pth', spread_boxes)

@@ -1,6 +1,5 @@
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -11,67 +10,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.apis import init_model
-from synthetic import make_all
+from paths import COCO, LSPET, MPII, ROOT, SMALL
 
-from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity, complexity_table
-from lpn_mmpose.model_index import find_model, metafiles
-from lpn_mmpose.model_zoo import published_rows
-
-ROOT = Path(__file__).parents[1]
-LPN = ROOT / 'configs/body_2d_keypoint/lpn'
-COCO = LPN / 'coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
-MPII = LPN / 'mpii/td-hm_lpn50_8xb32-150e_mpii-256x256.py'
-LSPET = min(LPN.glob('lspet/td-hm_lpn50_*.py'))
-
-#: Two iterations an epoch, everything in this process.
-SMALL = [
-    'train_dataloader.batch_size=2',
-    'val_dataloader.batch_size=4',
-    'test_dataloader.batch_size=4',
-    'train_cfg.val_interval=1',
-    'default_hooks.checkpoint.interval=1',
-    'default_hooks.logger.interval=1',
-] + [
-    f'{split}_dataloader.{option}'
-    for split in ('train', 'val', 'test')
-    for option in ('num_workers=0', 'persistent_workers=False')
-]
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    return make_all(tmp_path_factory.mktemp('tools'))
-
-
-@pytest.fixture
-def run(data, monkeypatch):
-    """Run a tool in this process, where ``data/`` lies."""
-    # laying out the configs in the logs would take half of the time
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
-
-    def run(tool, *args):
-        monkeypatch.chdir(data)
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-
-    return run
-
-
-@pytest.fixture
-def fails(run, capsys):
-    """Run a tool that must end in one line, and return the line."""
-
-    def fails(tool, *args):
-        with pytest.raises(SystemExit) as end:
-            run(tool, *args)
-        assert end.value.code == 2
-        printed = capsys.readouterr()
-        (line,) = printed.err.splitlines()
-        assert line.startswith('error: ') and not printed.out
-        return line
-
-    return fails
+from lpn_mmpose.analysis.complexity import complexity, complexity_table
+from lpn_mmpose.apis.mmpose_tools import mmpose_tool
+from lpn_mmpose.datasets.data_check import data_paths
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.utils.checkpoint import check_checkpoint
+from lpn_mmpose.zoo.model_index import find_model, metafiles
+from lpn_mmpose.zoo.published import published_rows
 
 
 @pytest.fixture(scope='module')
@@ -259,19 +206,19 @@ def test_bad_checkpoint_to_resume(fails, checkpoint, tmp_path):
 
 
 def test_finetuning_takes_another_head(checkpoint):
-    cli.check_checkpoint(str(checkpoint), Config.fromfile(MPII), strict=False)
+    check_checkpoint(str(checkpoint), Config.fromfile(MPII), strict=False)
     mobilenet = Config(dict(model=dict(type='MobileNetV2'), default_scope='mmpose'))
-    with pytest.raises(cli.InputError, match='another model'):
-        cli.check_checkpoint(str(checkpoint), mobilenet, strict=False)
+    with pytest.raises(InputError, match='another model'):
+        check_checkpoint(str(checkpoint), mobilenet, strict=False)
 
 
 def test_data_paths_of_wrapped_datasets():
     inner = dict(data_root='root', ann_file='a.json', data_prefix=dict(img=''))
     paths = [('ann_file', 'root/a.json'), ('data_prefix.img', 'root/')]
     wrapped = dict(type='CombinedDataset', datasets=[inner, inner])
-    assert list(cli.data_paths(wrapped)) == 2 * paths
+    assert list(data_paths(wrapped)) == 2 * paths
     wrapped = dict(type='RepeatDataset', dataset=inner)
-    assert list(cli.data_paths(wrapped)) == paths
+    assert list(data_paths(wrapped)) == paths
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA is there')
@@ -296,7 +243,7 @@ def test_complexity_by_hand():
         input_shape=[1, 3, 8, 6],
         params=54 + 66,
         macs=(54 + 64) * 48,
-        gflops_release=(54 * 48 + 64 * 4 * 48) / 1024**3,
+        gflops_original=(54 * 48 + 64 * 4 * 48) / 1024**3,
     )
 
 
@@ -309,7 +256,7 @@ def test_get_flops(depth, gflops, params, run, capsys):
     result = json.loads(capsys.readouterr().out)
     assert result['input_shape'] == [1, 3, 256, 192]
     assert result['params'] == params
-    assert result['gflops_release'] == pytest.approx(gflops, abs=5e-4)
+    assert result['gflops_original'] == pytest.approx(gflops, abs=5e-4)
 
 
 def test_get_flops_table(run, fails, capsys):
@@ -319,7 +266,7 @@ def test_get_flops_table(run, fails, capsys):
     assert 'does not exist' in fails('analysis/get_flops.py', 'no/such.py')
 
 
-#: GFLOPs by the release's rule and how they give the published digit.
+#: GFLOPs by the original's rule and how they give the published digit.
 PUBLISHED_GFLOPS = {
     ('MPII', 'pose_resnet_50'): (11.99, 'rounded'),
     ('MPII', 'lpn_50'): (1.34, 'rounded'),
@@ -347,7 +294,7 @@ def test_get_flops_of_the_published_tables(run, capsys):
     for key, (gflops, explanation) in PUBLISHED_GFLOPS.items():
         result = found[key]
         digits = 3 if gflops < 2 and key[0] == 'COCO' else 2
-        assert result['gflops_release'] == pytest.approx(gflops, abs=0.6 * 10**-digits), key
+        assert result['gflops_original'] == pytest.approx(gflops, abs=0.6 * 10**-digits), key
         assert result['gflops_explanation'] == explanation, key
         assert result['params_explanation'] == ('cut off' if key[1] == 'lpn_101' else 'rounded'), (
             key
@@ -372,7 +319,7 @@ def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
 
 def test_mmposes_own_tool_trains_our_config(data, tmp_path):
     """As ``mim train mmpose CONFIG`` does, without importing us first."""
-    tool = cli.mmpose_tool('train').__file__
+    tool = mmpose_tool('train').__file__
     args = [COCO, '--work-dir', tmp_path, '--cfg-options', *SMALL]
     subprocess.run(
         [sys.executable, tool, *args, 'train_cfg.max_epochs=1'],
@@ -450,7 +397,7 @@ def test_slurm_scripts(script, arguments, tool, tmp_path, monkeypatch):
     assert words[split + 1] == '-u'
     assert Path(words[split + 2]).samefile(ROOT / f'tools/{tool}.py')
     monkeypatch.setattr(sys, 'argv', words[split + 2 :])
-    args = cli.mmpose_tool(tool).parse_args()
+    args = mmpose_tool(tool).parse_args()
     assert args.launcher == 'slurm' and args.config == 'config.py'
     assert args.cfg_options == dict(a=1)
     assert (args.work_dir if tool == 'train' else args.checkpoint) == arguments[-1]

@@ -8,7 +8,7 @@ from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 from mmpose.structures.bbox import get_warp_matrix
 
 import lpn_mmpose  # noqa: F401
-from lpn_mmpose import topdown
+from lpn_mmpose.runtime import topdown
 
 GOLDEN = Path(__file__).parent / 'golden'
 INPUT_SIZE = (192, 256)
@@ -182,8 +182,8 @@ def test_soft_argmax_refuses_non_finite_heatmaps(value):
         topdown.soft_argmax(heatmaps)
 
 
-def release_quarter_offset(coords, heatmaps):
-    """The release's rule, one keypoint at a time."""
+def original_quarter_offset(coords, heatmaps):
+    """The original's rule, one keypoint at a time."""
     coords = coords.copy()
     height, width = heatmaps.shape[1:]
     for point, heatmap in zip(coords, heatmaps):
@@ -207,7 +207,7 @@ def test_quarter_offset_follows_the_release_everywhere(size):
     coords = np.minimum(coords, np.float32([width - 1, height - 1]))
     before = coords.copy()
     actual = topdown.quarter_offset(coords, heatmaps)
-    np.testing.assert_array_equal(actual, release_quarter_offset(coords, heatmaps))
+    np.testing.assert_array_equal(actual, original_quarter_offset(coords, heatmaps))
     np.testing.assert_array_equal(coords, before)
 
 

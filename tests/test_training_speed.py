@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic import make_all
 
-from lpn_mmpose import training_speed
+from lpn_mmpose.analysis import training_speed
 
 ROOT = Path(__file__).parents[1]
 TOOL = ROOT / 'tools/analysis/benchmark_training.py'

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lpn_mmpose.model_meta import (
+from lpn_mmpose.runtime.model_meta import (
     INPUT_NAME,
     KEY,
     OUTPUT_NAMES,

@@ -4,8 +4,8 @@
 import argparse
 import logging
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose import cli
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():
@@ -31,12 +31,12 @@ def parse_args():
 def main():
     args = parse_args()
     logging.disable(logging.WARNING)  # MMEngine's would bury the result
-    from lpn_mmpose.demo import run
+    from lpn_mmpose.apis.demo import run
 
     try:
         lines = run(args)
-    except (cli.InputError, FileNotFoundError) as error:
-        cli.fail(error)
+    except (InputError, FileNotFoundError) as error:
+        fail(error)
     print('\n'.join(lines))
 
 

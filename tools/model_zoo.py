@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose.model_zoo import page
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.zoo.page import page
 
 DOCS = Path(__file__).parents[1] / 'docs'
 

@@ -6,7 +6,7 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
-from .. import topdown
+from ..runtime import topdown
 
 
 @KEYPOINT_CODECS.register_module()
@@ -49,7 +49,7 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
             <https://arxiv.org/abs/1804.06208>`_ and HRNet do. MMPose's
             ``MSRAHeatmap`` differs from these at the heatmaps' borders: it
             shifts x without regard to y, and the reverse. Defaults to 160, as
-            in LPN's release
+            in LPN's original code
         quarter_offset (bool): Whether to shift the decoded keypoints by a
             quarter of a heatmap pixel towards the higher neighbour. Defaults
             to ``True``: LPN's published results include it, although the

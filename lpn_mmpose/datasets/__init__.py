@@ -1,6 +1,6 @@
 """Datasets and transforms, registered in MMPose's registries."""
 
-from .coco import ReleaseCocoDataset, clean_box
+from .coco import OriginalCocoDataset
 from .lspet import LspetDataset
 from .mpii import ZeroBasedMpiiDataset
 from .transforms import ClippedBBoxTransform
@@ -8,7 +8,6 @@ from .transforms import ClippedBBoxTransform
 __all__ = [
     'ClippedBBoxTransform',
     'LspetDataset',
-    'ReleaseCocoDataset',
+    'OriginalCocoDataset',
     'ZeroBasedMpiiDataset',
-    'clean_box',
 ]

@@ -1,4 +1,4 @@
-"""COCO with the ground-truth boxes of LPN's release."""
+"""COCO with the ground-truth boxes of LPN's original code."""
 
 import numpy as np
 from mmpose.datasets.datasets import CocoDataset
@@ -28,12 +28,12 @@ def clean_box(bbox: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 @DATASETS.register_module()
-class ReleaseCocoDataset(CocoDataset):
-    """COCO whose ground-truth boxes are those of LPN's release.
+class OriginalCocoDataset(CocoDataset):
+    """COCO whose ground-truth boxes are those of LPN's original code.
 
-    The release builds on HRNet's code, whose annotated boxes, in training and
+    The original code builds on HRNet's code, whose annotated boxes, in training and
     in evaluation, are those of :func:`clean_box`. A detector's boxes are the
-    same here, in MMPose and in the release. Arguments are those of
+    same here, in MMPose and in the original code. Arguments are those of
     :class:`mmpose.datasets.CocoDataset`.
     """
 

@@ -8,7 +8,7 @@ from mmpose.registry import DATASETS
 class ZeroBasedMpiiDataset(MpiiDataset):
     """MPII whose joints count pixels from 0 in training.
 
-    MPII's annotations count from 1. LPN's release, as HRNet's code before it,
+    MPII's annotations count from 1. LPN's original code, as HRNet's code before it,
     subtracts 1 from the joints that it trains on and adds 1 to the
     predictions that it evaluates. MMPose 1.3.2 does the latter
     (``MpiiPCKAccuracy``) but subtracts from the box's center alone, so that

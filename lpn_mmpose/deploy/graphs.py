@@ -1,8 +1,8 @@
 """What an exported file computes, from uint8 images to its outputs.
 
 Only the exporter uses these modules. They wrap an
-:class:`~lpn_mmpose.deploy.rewrite.InferenceNetwork` with what
-:mod:`lpn_mmpose.model_meta` promises: normalisation before it and, as asked,
+:class:`~lpn_mmpose.deploy.rewriting.InferenceNetwork` with what
+:mod:`lpn_mmpose.runtime.model_meta` promises: normalisation before it and, as asked,
 the mirrored image, decoding, or boxes after it.
 """
 
@@ -13,7 +13,7 @@ from mmdet.structures.bbox import distance2bbox
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 
-from .rewrite import InferenceNetwork, keep_batch
+from .rewriting import InferenceNetwork, keep_batch
 
 
 def channel_statistics(preprocessor: ImgDataPreprocessor) -> tuple[Tensor, Tensor, bool]:
@@ -68,7 +68,7 @@ class ImageGraph(nn.Module):
 
 
 class SoftArgmax(nn.Module):
-    """:func:`lpn_mmpose.topdown.soft_argmax` and its refinement, in a graph.
+    """:func:`lpn_mmpose.runtime.topdown.soft_argmax` and its refinement, in a graph.
 
     Args:
         heatmap_size (tuple[int, int]): Size (W, H) of the heatmaps.
@@ -76,7 +76,7 @@ class SoftArgmax(nn.Module):
             heatmap, in x and y.
         beta (float): Factor in the softmax.
         quarter_offset (bool): Whether to apply
-            :func:`lpn_mmpose.topdown.quarter_offset`.
+            :func:`lpn_mmpose.runtime.topdown.quarter_offset`.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """What training needs beyond MMEngine's own hooks and wrappers."""
 
 from .atomic_backend import AtomicLocalBackend
-from .autocast_optim_wrapper import AutocastOptimWrapper, bfloat16_is_fast
+from .autocast_optim_wrapper import AutocastOptimWrapper
 from .channels_last_hook import ChannelsLastHook
 from .reuse_memory_hook import ReuseMemoryHook
 
@@ -10,5 +10,4 @@ __all__ = [
     'AutocastOptimWrapper',
     'ChannelsLastHook',
     'ReuseMemoryHook',
-    'bfloat16_is_fast',
 ]

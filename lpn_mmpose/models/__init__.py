@@ -1,7 +1,8 @@
 """Network modules and losses, registered in MMPose's ``MODELS``."""
 
+from .backbones import LPN
+from .heads import LPNHead
 from .losses import KeypointMSESoftmaxLoss
-from .lpn import LPN
-from .lpn_head import LPNHead
+from .pose_estimators import ExportedPoseEstimator
 
-__all__ = ['LPN', 'KeypointMSESoftmaxLoss', 'LPNHead']
+__all__ = ['LPN', 'ExportedPoseEstimator', 'KeypointMSESoftmaxLoss', 'LPNHead']

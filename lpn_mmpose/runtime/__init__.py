@@ -12,7 +12,7 @@ Example:
 """
 
 from .detector import PersonDetector
-from .draw import draw_poses
+from .drawing import draw_poses
 from .pose import PoseRuntime
 from .tracking import KeypointSmoother, Persons, PoseTracker
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..model_meta import DetectionMeta
 from .engines import load_engine
+from .model_meta import DetectionMeta
 from .pose import check_image
 
 

@@ -8,8 +8,8 @@ from threading import Lock
 
 import numpy as np
 
-from .. import model_meta
 from ..errors import InputError
+from . import model_meta
 
 #: Where models are looked for by name.
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
@@ -17,7 +17,7 @@ WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
 SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 
 
-def find_model(model: str | Path, folder: Path = WEIGHTS_DIR) -> Path:
+def find_exported_model(model: str | Path, folder: Path = WEIGHTS_DIR) -> Path:
     """Find the file of an exported model.
 
     Args:
@@ -112,7 +112,7 @@ class Engine:
 
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
-            of :data:`lpn_mmpose.model_meta.OUTPUT_NAMES`.
+            of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
         """
         size = self.batch or 1
         parts = [
@@ -262,7 +262,7 @@ def load_engine(
     """Load an exported model.
 
     Args:
-        model (str | Path): See :func:`find_model`.
+        model (str | Path): See :func:`find_exported_model`.
         task (str): What it must be for, ``'pose'`` or ``'detection'``.
         backend (str, optional): ``'onnxruntime'`` or ``'openvino'``; None for
             the one that the file's suffix belongs to. Default: None.
@@ -278,7 +278,7 @@ def load_engine(
         raise ValueError(f'backend must be one of {", ".join(ENGINES)}, got {backend!r}')
     if threads is not None and threads < 1:
         raise ValueError(f'threads must be positive, got {threads!r}')
-    path = find_model(model)
+    path = find_exported_model(model)
     if path.suffix not in SUFFIXES:
         raise InputError(f'model {path} has no suffix of {", ".join(SUFFIXES)}')
     backend = backend or SUFFIXES[path.suffix]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import topdown
-from ..model_meta import PoseMeta
+from . import topdown
 from .engines import load_engine
+from .model_meta import PoseMeta
 
 #: Name of the model that is used if none is given.
 DEFAULT_MODEL = 'lpn50_lspet-128x128'

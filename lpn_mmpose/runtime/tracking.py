@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import topdown
+from . import topdown
 from .pose import PoseRuntime, whole_image
 
 #: Takes an image, returns boxes (N, 4) and their scores (N, ).
@@ -106,7 +106,7 @@ class PoseTracker:
         same_thr (float): Overlap of the boxes around two persons' keypoints
             from which on they are the same person, and the newer one is
             dropped. Default: 0.8.
-        margin (float): See :func:`lpn_mmpose.topdown.keypoints_to_box`.
+        margin (float): See :func:`lpn_mmpose.runtime.topdown.keypoints_to_box`.
             Default: 0.1.
 
     Example:

@@ -13,10 +13,11 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import lpn_mmpose  # noqa: F401, puts the mends in place, hence comes first
+import lpn_mmpose  # noqa: F401, puts the patches in place, hence comes first
 
 # isort: split
 import numpy as np
@@ -24,23 +25,27 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmengine.utils import get_installed_path
-from tqdm import tqdm
 
-from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity, settle
-from lpn_mmpose.deploy.benchmark import (
-    PEERS,
-    export_network,
-    onnxruntime_call,
-)
-from lpn_mmpose.deploy.export import input_size, load_model
+from lpn_mmpose.analysis.complexity import complexity, settle
+from lpn_mmpose.datasets.data_check import require_data
+from lpn_mmpose.deploy.export import export_network, load_model
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.runtime.engines import onnxruntime_session
+from lpn_mmpose.runtime.model_meta import INPUT_NAME
+from lpn_mmpose.utils.checkpoint import find_resumable
+from lpn_mmpose.utils.config import input_size, load_config, set_input_size
+from lpn_mmpose.utils.timing import interleave
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / 'configs/body_2d_keypoint/lpn/lspet' / 'td-hm_lpn50_1xb32-60e_lspet-128x128.py'
 OURS = 'LPN-50'
-#: Name to MMPose config.
-MODELS = {name: PEERS[name] for name in ('RTMPose-t', 'RTMPose-s', 'MobileNetV2')}
-MODELS['ShuffleNetV2'] = PEERS['MobileNetV2'].replace('mobilenetv2', 'shufflenetv2')
+#: Name to config, in MMPose's configs of 2-D bodies.
+MODELS = {
+    'RTMPose-t': 'rtmpose/coco/rtmpose-t_8xb256-420e_coco-256x192.py',
+    'RTMPose-s': 'rtmpose/coco/rtmpose-s_8xb256-420e_coco-256x192.py',
+    'MobileNetV2': 'topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e_coco-256x192.py',
+    'ShuffleNetV2': 'topdown_heatmap/coco/td-hm_shufflenetv2_8xb64-210e_coco-256x192.py',
+}
 LOSSES = ('recipe', 'own')
 RECORD = 'peers.json'
 
@@ -69,8 +74,8 @@ def peer_config(name: str, recipe: Config, loss: str) -> Config:
     cfg = copy.deepcopy(recipe)
     if name == OURS:
         return cfg
-    folder = Path(get_installed_path('mmpose')) / '.mim' / 'configs'
-    model = cli.load_config(str(folder / MODELS[name])).model
+    folder = Path(get_installed_path('mmpose')) / '.mim' / 'configs' / 'body_2d_keypoint'
+    model = load_config(str(folder / MODELS[name])).model
     size = input_size(recipe)
     head, ours = model.head, recipe.model.head
     head.out_channels = ours.out_channels
@@ -94,8 +99,8 @@ def peer_config(name: str, recipe: Config, loss: str) -> Config:
 
 def recipe_config(args: argparse.Namespace) -> Config:
     """Return our LSP config with the budget of the comparison."""
-    cfg = cli.load_config(str(RECIPE))
-    cli.set_input_size(cfg, (args.input_size, args.input_size))
+    cfg = load_config(str(RECIPE))
+    set_input_size(cfg, (args.input_size, args.input_size))
     images = cfg.train_dataloader.batch_size
     cfg.train_dataloader.batch_size = args.batch_size
     cfg.optim_wrapper.optimizer.lr *= args.batch_size / images
@@ -118,9 +123,9 @@ def train(cfg: Config, name: str, loss: str, work_dir: Path) -> dict:
     cfg = peer_config(name, cfg, loss)
     cfg.work_dir = str(work_dir / f'{name}-{loss}')
     cfg.experiment_name = f'{name}-{loss}-{time.strftime("%Y%m%d_%H%M%S")}'
-    cfg.load_from = cli.find_resumable(cfg.work_dir)
+    cfg.load_from = find_resumable(cfg.work_dir)
     cfg.resume = cfg.load_from is not None
-    cli.check_data(cfg, 'train', 'val')
+    require_data(cfg, 'train', 'val')
     start = time.monotonic()
     runner = Runner.from_cfg(cfg)
     if cfg.resume:
@@ -140,18 +145,6 @@ def train(cfg: Config, name: str, loss: str, work_dir: Path) -> dict:
     )
 
 
-def latencies(calls: dict[str, Callable], repeats: int) -> dict[str, float]:
-    """Time calls in turns; return the median of each in ms."""
-    times = {name: [] for name in calls}
-    for turn in tqdm(range(repeats + 3), desc='rounds', leave=False):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= 3:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
 def measure(
     recipe: Config, names: Sequence[str], folder: Path, threads: int, repeats: int
 ) -> dict[str, dict]:
@@ -163,17 +156,18 @@ def measure(
     size = input_size(recipe)
     crop = np.random.default_rng(0).integers(0, 256, (1, *size[::-1], 3)).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    result, calls = {}, {}
+    result, calls = {}, []
     for name in names:
         # the latency does not depend on the weights
         model = settle(load_model(peer_config(name, recipe, 'recipe')), size)
-        cost = complexity(model, size[::-1])
+        cost = complexity(model, size)
         result[name] = dict(params=cost['params'], macs=cost['macs'])
         path = folder / f'{name}.onnx'
         export_network(model, size, path)
-        calls[name] = onnxruntime_call(path, crop, threads)
-    for name, ms in latencies(calls, repeats).items():
-        result[name]['ms'] = ms
+        session = onnxruntime_session(str(path), threads)
+        calls.append((name, partial(session.run, None, {INPUT_NAME: crop})))
+    for name, seconds in interleave(calls, repeats, warm_up=3).items():
+        result[name]['ms'] = 1e3 * statistics.median(seconds)
     return result
 
 
@@ -235,11 +229,11 @@ def main() -> None:
                 content = json.loads(record.read_text())
                 rows, other = content['rows'], content['budget']
             except (ValueError, KeyError, TypeError) as error:
-                raise cli.InputError(
+                raise InputError(
                     f'{record} cannot be read ({error}); give another --work-dir'
                 ) from error
             if other != budget:
-                raise cli.InputError(
+                raise InputError(
                     f'{args.work_dir} holds another budget, {other}; give another --work-dir'
                 )
         args.work_dir.mkdir(parents=True, exist_ok=True)
@@ -252,8 +246,8 @@ def main() -> None:
             os.replace(partial, record)
         names = list(dict.fromkeys(row['model'] for row in rows))
         costs = measure(recipe, names, args.work_dir / 'exported', args.threads, args.repeats)
-    except cli.InputError as error:
-        cli.fail(error)
+    except InputError as error:
+        fail(error)
     print(table(rows, costs))
     print('record:', record)
 

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from scipy.io import loadmat, savemat
 from synthetic import make_coco, make_mpii
 
-from lpn_mmpose.cli import InputError
-from lpn_mmpose.converters import convert_mpii, unpack
-from lpn_mmpose.converters.archives import target_of
-from lpn_mmpose.data_check import check_split
+from lpn_mmpose.dataset_converters import convert_mpii, unpack
+from lpn_mmpose.dataset_converters.archives import target_of
+from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools/dataset_converters'

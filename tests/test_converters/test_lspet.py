@@ -9,8 +9,8 @@ import pytest
 from mmengine.registry import init_default_scope
 from scipy.io import savemat
 
-from lpn_mmpose.converters import convert_lspet
-from lpn_mmpose.converters.lspet import (
+from lpn_mmpose.dataset_converters import convert_lspet
+from lpn_mmpose.dataset_converters.lspet import (
     CROWDPOSE_KEYPOINTS,
     LSPET_KEYPOINTS,
     keypoints_bbox,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from mmengine.structures import InstanceData
 
-from lpn_mmpose.converters.lspet import CROWDPOSE_KEYPOINTS as NAMES
-from lpn_mmpose.evaluation import TorsoPCKAccuracy, torso_sizes
+from lpn_mmpose.dataset_converters.lspet import CROWDPOSE_KEYPOINTS as NAMES
+from lpn_mmpose.evaluation.torso_pck import TorsoPCKAccuracy, torso_sizes
 
 INDEX = {name: i for i, name in enumerate(NAMES)}
 

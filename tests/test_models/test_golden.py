@@ -1,4 +1,4 @@
-"""The release's networks, rebuilt here, on the release's weights."""
+"""The original's networks, rebuilt here, on the original's weights."""
 
 import json
 import runpy
@@ -15,7 +15,7 @@ from mmpose.structures import PoseDataSample
 
 import lpn_mmpose.codecs
 import lpn_mmpose.models  # noqa: F401
-from lpn_mmpose.models.official import from_release
+from lpn_mmpose.zoo.original_checkpoints import from_original
 
 GOLDEN = Path(__file__).parents[1] / 'golden'
 REFERENCE = runpy.run_path(str(GOLDEN / 'reference_weights.py'))
@@ -53,7 +53,7 @@ def test_heatmaps(name):
     manifest = json.loads((GOLDEN / f'{name}.json').read_text())
     weights = REFERENCE['build'](manifest)
     model.load_state_dict(
-        from_release({k: torch.from_numpy(v) for k, v in weights.items()}), strict=True
+        from_original({k: torch.from_numpy(v) for k, v in weights.items()}), strict=True
     )
 
     golden = np.load(GOLDEN / f'{name}.npz')

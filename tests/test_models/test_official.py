@@ -5,7 +5,7 @@ import pytest
 import torch
 from mmpose.registry import MODELS
 
-import lpn_mmpose.models.official as official
+from lpn_mmpose.zoo import original_checkpoints as official
 
 GOLDEN = Path(__file__).parents[1] / 'golden'
 
@@ -24,10 +24,10 @@ def pose_estimator(depth, attention, out_channels):
 @pytest.mark.parametrize('depth', [50, 101, 152])
 def test_bijection(depth, attention):
     ours = pose_estimator(depth, attention, 14).state_dict()
-    release = official.to_release(ours)
-    assert len(release) == len(ours)
-    assert not release.keys() & ours.keys()
-    back = official.from_release(release)
+    original = official.to_original(ours)
+    assert len(original) == len(ours)
+    assert not original.keys() & ours.keys()
+    back = official.from_original(original)
     assert list(back) == list(ours)
     assert all(back[key] is ours[key] for key in ours)
     assert official.infer_architecture(back) == dict(
@@ -35,9 +35,9 @@ def test_bijection(depth, attention):
     )
 
 
-def test_release_keys_of_se():
-    release = official.to_release(pose_estimator(50, 'SE', 17).state_dict())
-    attention = {key for key in release if key.startswith('layer4.2.att.')}
+def test_original_keys_of_se():
+    original = official.to_original(pose_estimator(50, 'SE', 17).state_dict())
+    attention = {key for key in original if key.startswith('layer4.2.att.')}
     assert attention == {'layer4.2.att.fc.0.weight', 'layer4.2.att.fc.2.weight'}
 
 
@@ -49,12 +49,12 @@ def test_release_keys_of_se():
         ('lpn50_mpii_256x256_gc', 50, 16),
     ],
 )
-def test_release_manifests(name, depth, out_channels):
+def test_original_manifests(name, depth, out_channels):
     manifest = json.loads((GOLDEN / f'{name}.json').read_text())
     model = pose_estimator(depth, 'GC', out_channels)
     shapes = {k: list(v.shape) for k, v in model.state_dict().items()}
-    assert official.from_release(manifest) == shapes
-    assert official.to_release(shapes) == manifest
+    assert official.from_original(manifest) == shapes
+    assert official.to_original(shapes) == manifest
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
@@ -64,7 +64,7 @@ def test_wrappers(prefix, wrapped):
     checkpoint = state_dict
     if wrapped:
         checkpoint = dict(epoch=3, state_dict=state_dict)
-    assert official.from_release(checkpoint) == {
+    assert official.from_original(checkpoint) == {
         'backbone.layer1.0.conv2.conv.weight': torch.ones(1)
     }
 
@@ -81,10 +81,10 @@ def test_wrappers(prefix, wrapped):
         'backbone.stem.conv.weight',
     ],
 )
-def test_unknown_release_keys_are_named(key):
+def test_unknown_original_keys_are_named(key):
     with pytest.raises(ValueError) as error:
-        official.from_release({'conv1.weight': 0, key: 1, 'other.bias': 2})
-    assert "2 of 3 keys are not those of LPN's release" in str(error.value)
+        official.from_original({'conv1.weight': 0, key: 1, 'other.bias': 2})
+    assert "2 of 3 keys are not those of LPN's original code" in str(error.value)
     assert repr(key) in str(error.value)
     assert "'other.bias'" in str(error.value)
 
@@ -99,8 +99,8 @@ def test_unknown_release_keys_are_named(key):
     ],
 )
 def test_unknown_own_keys_are_named(key):
-    with pytest.raises(ValueError, match="LPN's release in MMPose") as error:
-        official.to_release({key: 1})
+    with pytest.raises(ValueError, match="LPN's original code in MMPose") as error:
+        official.to_original({key: 1})
     assert repr(key) in str(error.value)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from lpn_mmpose.runtime.command import find_inputs, main
+from lpn_mmpose.runtime.cli import find_inputs, main
 from lpn_mmpose.runtime.results import BoxFile
 
 SIZE = (288, 192)
@@ -157,7 +157,7 @@ def test_a_second_run_goes_on(lpn_pose, folder, tmp_path):
 
 
 def test_interrupted_run_leaves_no_half_file(lpn_pose, folder, tmp_path, monkeypatch):
-    from lpn_mmpose.runtime import command
+    from lpn_mmpose.runtime import cli as command
 
     make_video(folder / 'walk.avi')
     draw, calls = command.draw_poses, []

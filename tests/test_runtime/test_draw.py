@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lpn_mmpose.runtime.draw import LEFT, MIDDLE, RIGHT, draw_poses, side_color
+from lpn_mmpose.runtime.drawing import LEFT, MIDDLE, RIGHT, draw_poses, side_color
 
 NAMES = ('neck', 'left_hip', 'right_hip')
 SKELETON = ((0, 1), (0, 2), (1, 2))

@@ -7,9 +7,9 @@ import pytest
 import tiny_models
 
 from lpn_mmpose.errors import InputError
-from lpn_mmpose.model_meta import KEY
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
-from lpn_mmpose.runtime.engines import ENGINES, find_model, load_engine
+from lpn_mmpose.runtime.engines import ENGINES, find_exported_model, load_engine
+from lpn_mmpose.runtime.model_meta import KEY
 
 
 @pytest.fixture
@@ -87,11 +87,11 @@ def recorded(call, calls, parts_of):
 
 
 def test_find_model(pose_file, tmp_path):
-    assert find_model(str(pose_file)) == pose_file
+    assert find_exported_model(str(pose_file)) == pose_file
     for name in ('pose', 'pose.onnx'):
-        assert find_model(name, tmp_path) == pose_file
+        assert find_exported_model(name, tmp_path) == pose_file
     with pytest.raises(InputError, match='model other is neither') as error:
-        find_model('other', tmp_path)
+        find_exported_model('other', tmp_path)
     for text in ('pose.onnx', 'export.py', str(tmp_path)):
         assert text in str(error.value)
 

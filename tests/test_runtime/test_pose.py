@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 import tiny_models
 
-from lpn_mmpose import topdown
-from lpn_mmpose.runtime import PoseRuntime
+from lpn_mmpose.runtime import PoseRuntime, topdown
 from lpn_mmpose.runtime.engines import ENGINES
 
 #: Far enough from each other to be alone in their crops.

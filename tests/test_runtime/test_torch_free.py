@@ -97,7 +97,7 @@ def test_command(tmp_path):
         writer.write(image)
     writer.release()
     out = python(
-        'from lpn_mmpose.runtime.command import main\nsys.exit(main(sys.argv[1:]))\n',
+        'from lpn_mmpose.runtime.cli import main\nsys.exit(main(sys.argv[1:]))\n',
         folder,
         '--model',
         tiny_models.save_pose(tmp_path / 'pose.onnx'),
@@ -117,7 +117,7 @@ def test_command(tmp_path):
 def test_shipped_model(tmp_path):
     """A standing person: the head above the hips, these above the ankles."""
     out = python(
-        'from lpn_mmpose.runtime.command import main\nsys.exit(main(sys.argv[1:]))\n',
+        'from lpn_mmpose.runtime.cli import main\nsys.exit(main(sys.argv[1:]))\n',
         ROOT / 'demo/demo.jpg',
         '--out',
         tmp_path,

@@ -12,14 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
+import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
-from mmengine.config import DictAction
-
-from lpn_mmpose import cli, keypoint_errors
-from lpn_mmpose.contact_sheet import draw_persons
-from lpn_mmpose.predictions import keypoint_meta, read_persons
+from lpn_mmpose.analysis import keypoint_errors
+from lpn_mmpose.analysis.contact_sheet import draw_persons
+from lpn_mmpose.analysis.predictions import keypoint_meta, read_persons
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.utils.config import add_cfg_options, load_config
 
 
 def parse_args():
@@ -38,21 +38,14 @@ def parse_args():
         '--num', type=int, default=24, help='persons on a contact sheet (default: 24; 0: no sheets)'
     )
     parser.add_argument('--img-dir', help='folder of the images; default: where the test had them')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key=value',
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def analyze(args):
     if args.thr <= 0 or args.num < 0:
-        raise cli.InputError('--thr must be positive and --num not negative')
-    cfg = cli.load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+        raise InputError('--thr must be positive and --num not negative')
+    cfg = load_config(args.config, args.cfg_options)
     persons = read_persons(args.predictions, cfg)
     if args.img_dir:
         persons.images = [str(Path(args.img_dir, Path(image).name)) for image in persons.images]
@@ -83,8 +76,8 @@ def main():
     args = parse_args()
     try:
         result = analyze(args)
-    except (cli.InputError, OSError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print(f'{"keypoint":16}{"labelled":>9}{"right":>8}{"swapped":>9}{"elsewhere":>11}')
     for name, joint in result['joints'].items():
         if joint['labelled']:

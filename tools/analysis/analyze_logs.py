@@ -8,8 +8,8 @@ a JSON file of vis_data/.
 import argparse
 import os
 
-from lpn_mmpose import logs
-from lpn_mmpose.cli import InputError, fail
+from lpn_mmpose.analysis import logs
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():

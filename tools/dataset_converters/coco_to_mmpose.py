@@ -3,8 +3,8 @@
 
 import argparse
 
-from lpn_mmpose import cli
-from lpn_mmpose.converters import unpack
+from lpn_mmpose.dataset_converters import unpack
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():
@@ -23,8 +23,8 @@ def main():
     args = parse_args()
     try:
         counts = unpack(args.source, args.out, 'coco')
-    except cli.InputError as error:
-        cli.fail(error)
+    except InputError as error:
+        fail(error)
     for folder, count in counts.items():
         print(f'{args.out}/{folder}: {count} files')
 

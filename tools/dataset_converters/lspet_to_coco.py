@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from lpn_mmpose.converters import convert_lspet
+from lpn_mmpose.dataset_converters import convert_lspet
 
 
 def parse_args():

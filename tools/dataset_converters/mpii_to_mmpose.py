@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from lpn_mmpose import cli
-from lpn_mmpose.converters import convert_mpii, read_val_images, unpack
+from lpn_mmpose.dataset_converters import convert_mpii, read_val_images, unpack
+from lpn_mmpose.errors import InputError, fail
 
 MAT_FILE = 'annotations/mpii_human_pose_v1_u12_1.mat'
 
@@ -34,8 +34,8 @@ def main():
         names = args.val_images and read_val_images(args.val_images)
         counts = unpack(args.source, out, 'mpii')
         converted = names and convert_mpii(out / MAT_FILE, out / 'annotations', names)
-    except cli.InputError as error:
-        cli.fail(error)
+    except InputError as error:
+        fail(error)
     for folder, count in counts.items():
         print(f'{out / folder}: {count} files')
     for split, count in (converted or {}).items():

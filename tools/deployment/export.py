@@ -3,13 +3,12 @@
 
 import argparse
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
+import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
-from mmengine.config import DictAction
-
-from lpn_mmpose import cli
 from lpn_mmpose.deploy.export import FORMATS, PRECISIONS, export
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.utils.config import add_cfg_options, load_config
 
 
 def batch_size(text):
@@ -47,21 +46,14 @@ def parse_args():
         '--calib-images', type=int, default=128, metavar='N', help='how many of them; default: 128'
     )
     parser.add_argument('-o', '--out', required=True, help='.onnx, .xml or .pt file to write')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key=value',
-    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     try:
-        cfg = cli.load_config(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
+        cfg = load_config(args.config, args.cfg_options)
         result = export(
             cfg,
             args.checkpoint,
@@ -74,8 +66,8 @@ def main():
             args.calib,
             args.calib_images,
         )
-    except (cli.InputError, OSError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print(
         f'largest difference of {result.meta.outputs} from PyTorch: '
         f'{result.difference:.2e}, their range {result.range:.3g}'

@@ -7,9 +7,9 @@ config of the published model. Every key is used, or the error names it.
 
 import argparse
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose import cli
-from lpn_mmpose.convert import convert, convert_back
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.zoo.weights_conversion import convert, convert_back
 
 
 def parse_args():
@@ -30,8 +30,8 @@ def main():
     try:
         run = convert_back if args.inverse else convert
         print(run(args.src, args.dst, args.config))
-    except (cli.InputError, OSError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print(args.dst)
 
 

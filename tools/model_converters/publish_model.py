@@ -3,9 +3,9 @@
 
 import argparse
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose import cli
-from lpn_mmpose.publish import publish
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.zoo.publishing import publish
 
 
 def parse_args():
@@ -23,8 +23,8 @@ def main():
     args = parse_args()
     try:
         path = publish(args.src, args.dst, not args.fp32, not args.no_digest)
-    except (cli.InputError, OSError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print(path)
 
 

@@ -20,6 +20,20 @@ custom_hooks = [dict(type='SyncBuffersHook')]
 load_from = 'work_dirs/stage3_96px/epoch_3.pth'
 
 # less augmentation than the 60 epochs: few images are seen twice
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(scale_factor=(0.8, 1.2), rotate_factor=30)
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(
+        type='RandomBBoxTransform',
+        shift_factor=0.08,
+        shift_prob=0.3,
+        scale_factor=(0.8, 1.2),
+        rotate_factor=30,
+        rotate_prob=0.6,
+    ),
+    dict(type='TopdownAffine', input_size=_base_.codec['input_size']),
+    dict(type='GenerateTarget', encoder=_base_.codec),
+    dict(type='PackPoseInputs'),
+]
 train_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline))

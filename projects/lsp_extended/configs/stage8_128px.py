@@ -19,7 +19,15 @@ param_scheduler = [
 load_from = 'work_dirs/stage7_128px/epoch_12.pth'
 
 # averaged over about half an epoch of 500 iterations
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].momentum = 0.004
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.004,
+        update_buffers=True,
+        priority=49,
+    ),
+]
 
 train_dataloader = dict(batch_size=16, num_workers=1)

@@ -20,18 +20,34 @@ param_scheduler = [
 default_hooks = dict(checkpoint=dict(save_best='PCK', rule='greater'))
 
 # codec settings
-codec = dict(input_size=(96, 96), heatmap_size=(24, 24))
+codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(96, 96), heatmap_size=(24, 24), sigma=1.5)
 
 # model settings: as many heatmaps as keypoints
 model = dict(head=dict(out_channels=6, decoder=codec))
 
 # pipelines: planes fly in all directions
-train_pipeline = _base_.train_pipeline
-train_pipeline[3].update(rotate_factor=180, rotate_prob=1)
-train_pipeline[4].input_size = codec['input_size']
-train_pipeline[5].encoder.update(codec)
-val_pipeline = _base_.val_pipeline
-val_pipeline[2].input_size = codec['input_size']
+train_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(
+        type='RandomBBoxTransform',
+        shift_factor=0.08,
+        shift_prob=0.3,
+        scale_factor=(0.75, 1.25),
+        rotate_factor=180,
+        rotate_prob=1,
+    ),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPoseInputs'),
+]
+val_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders
 dataset = dict(

@@ -9,7 +9,7 @@ train_cfg = dict(max_epochs=150)
 # optimizer
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 
-# learning policy: the release has no warm-up
+# learning policy: the original code has no warm-up
 param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=150, milestones=[90, 120], gamma=0.1, by_epoch=True)
 ]
@@ -29,13 +29,13 @@ codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(192, 256), heatmap_size=(
 
 # model settings
 model = dict(
-    # the release was trained on BGR, with the mean and std in RGB order
+    # the original code was trained on BGR, with the mean and std in RGB order
     data_preprocessor=dict(bgr_to_rgb=False),
     backbone=dict(_delete_=True, type='LPN', depth=50),
     head=dict(type='LPNHead', in_channels=512, decoder=codec),
 )
 
-# pipelines: the release reads images without their EXIF orientation
+# pipelines: the original code reads images without their EXIF orientation
 train_pipeline = [
     dict(type='LoadImage', color_type='color_ignore_orientation'),
     dict(type='GetBBoxCenterScale'),
@@ -52,17 +52,21 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),
 ]
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+val_pipeline = [
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders; ground-truth boxes instead of the detector's:
 # --cfg-options val_dataloader.dataset.bbox_file=None
 #               test_dataloader.dataset.bbox_file=None
-dataset_type = 'ReleaseCocoDataset'
+dataset_type = 'OriginalCocoDataset'
 train_dataloader = dict(batch_size=32, dataset=dict(type=dataset_type, pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
 # evaluators
-val_evaluator = dict(type='ReleaseCocoMetric')
+val_evaluator = dict(type='OriginalCocoMetric')
 test_evaluator = val_evaluator

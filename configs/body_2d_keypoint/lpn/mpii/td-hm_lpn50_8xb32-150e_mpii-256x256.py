@@ -9,7 +9,7 @@ train_cfg = dict(max_epochs=150)
 # optimizer
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 
-# learning policy: the release has no warm-up
+# learning policy: the original code has no warm-up
 param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=150, milestones=[90, 120], gamma=0.1, by_epoch=True)
 ]
@@ -33,7 +33,7 @@ model = dict(
     head=dict(type='LPNHead', in_channels=512, decoder=codec),
 )
 
-# pipelines: the release reads images without their EXIF orientation
+# pipelines: the original code reads images without their EXIF orientation
 train_pipeline = [
     dict(type='LoadImage', color_type='color_ignore_orientation'),
     dict(type='GetBBoxCenterScale'),
@@ -50,8 +50,12 @@ train_pipeline = [
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPoseInputs'),
 ]
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+val_pipeline = [
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders
 train_dataloader = dict(
@@ -60,8 +64,8 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
-# evaluators: the release subtracts a bias of one pixel from its predictions
+# evaluators: the original code subtracts a bias of one pixel from its predictions
 # (docs/protocol.md); HRNet's and MMPose's results: --cfg-options
 # val_evaluator.bias=0 test_evaluator.bias=0
-val_evaluator = dict(type='ReleaseMpiiPCKAccuracy', bias=1.0)
+val_evaluator = dict(type='OriginalMpiiPCKAccuracy', bias=1.0)
 test_evaluator = val_evaluator

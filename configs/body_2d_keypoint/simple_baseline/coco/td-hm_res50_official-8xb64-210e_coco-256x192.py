@@ -16,13 +16,17 @@ model = dict(
 )
 
 # pipelines: images without their EXIF orientation
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+val_pipeline = [
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=_base_.codec.input_size),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders
-val_dataloader = dict(dataset=dict(type='ReleaseCocoDataset', pipeline=val_pipeline))
+val_dataloader = dict(dataset=dict(type='OriginalCocoDataset', pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
 # evaluators
-val_evaluator = dict(type='ReleaseCocoMetric')
+val_evaluator = dict(type='OriginalCocoMetric')
 test_evaluator = val_evaluator

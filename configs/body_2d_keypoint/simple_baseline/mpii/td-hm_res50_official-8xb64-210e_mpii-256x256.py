@@ -16,8 +16,12 @@ model = dict(
 )
 
 # pipelines: images without their EXIF orientation
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+val_pipeline = [
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=_base_.codec.input_size),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders
 train_dataloader = dict(dataset=dict(type='ZeroBasedMpiiDataset'))
@@ -25,5 +29,5 @@ val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
 # evaluators
-val_evaluator = dict(type='ReleaseMpiiPCKAccuracy')
+val_evaluator = dict(type='OriginalMpiiPCKAccuracy')
 test_evaluator = val_evaluator
