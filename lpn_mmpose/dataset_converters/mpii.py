@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat, savemat
 from tqdm import tqdm
 
 from ..errors import InputError
@@ -80,6 +79,8 @@ def convert_mpii(mat_file: str, dst: str, val_images: set[str]) -> dict[str, int
         InputError: If the file is not MPII's, or a validation image is not in
             it.
     """
+    from scipy.io import loadmat, savemat
+
     try:
         release = loadmat(mat_file, struct_as_record=False, squeeze_me=True)['RELEASE']
         images = zip(release.annolist, np.atleast_1d(release.img_train))
