@@ -209,6 +209,7 @@ def test_images_are_read_as_stored(path, tmp_path):
     file = tmp_path / 'image.jpg'
     Image.new('RGB', (40, 30)).save(file, exif=exif)
     cfg = read(path)
+    init_default_scope(cfg.default_scope)
     for split in ('val', 'test'):
         load = cfg[f'{split}_dataloader'].dataset.pipeline[0]
         load = DATASETS.build(dict(type='CocoDataset', lazy_init=True, pipeline=[load])).pipeline
