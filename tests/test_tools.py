@@ -228,7 +228,7 @@ def test_without_cuda(fails):
 
 
 def test_complexity_by_hand():
-    """One conv 2x3x3x3 and one deconv 2x2x4x4 on 8 x 6 pixels."""
+    """One conv 2x3x3x3 and one deconv 2x2x4x4 on pixels 6 wide and 8 high."""
 
     class Model(torch.nn.Module):
         def __init__(self):
@@ -239,7 +239,7 @@ def test_complexity_by_hand():
         def forward(self, inputs, data_samples, mode):
             return self.deconv(self.conv(inputs))
 
-    assert complexity(Model(), (8, 6)) == dict(
+    assert complexity(Model(), (6, 8)) == dict(
         input_shape=[1, 3, 8, 6],
         params=54 + 66,
         macs=(54 + 64) * 48,
@@ -307,7 +307,7 @@ def test_get_flops_of_the_published_tables(run, capsys):
 def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
     (row,) = [row for row in published_rows() if (row.dataset, row.method) == ('COCO', 'lpn_50')]
     monkeypatch.setattr(
-        'lpn_mmpose.model_zoo.published_rows', lambda: [replace(row, params='2.8M')]
+        'lpn_mmpose.zoo.published.published_rows', lambda: [replace(row, params='2.8M')]
     )
     with pytest.raises(SystemExit) as end:
         run('analysis/get_flops.py', '--table')

@@ -154,7 +154,9 @@ def pools(graph: ImageGraph, name: str) -> bool:
     """
     for path, module in graph.named_modules():
         if isinstance(module, InferenceAttention) and name.startswith(onnx_scope(graph, path)):
-            return not name.startswith(onnx_scope(graph, f'{path}.{module.quantized}'))
+            quantized = onnx_scope(graph, f'{path}.{module.quantized}')[:-1]
+            # its layers may be called one by one
+            return not name.startswith((f'{quantized}/', f'{quantized}.'))
     return False
 
 
