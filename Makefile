@@ -8,7 +8,8 @@ DEMO_ARGS = $(if $(DET),--det-model $(DET)) \
     $(if $(DET_WEIGHTS),--det-weights $(DET_WEIGHTS))
 BIN = $(VENV)/bin
 
-.PHONY: help env demo test runtime-env runtime-test lint clean
+.PHONY: help env demo test runtime-env runtime-test web web-build web-test lint \
+    clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -32,9 +33,22 @@ runtime-test: runtime-env  ## run the runtime's tests where PyTorch is not
 	    pytest onnx openvino
 	@$(RUNTIME_VENV)/bin/python -m pytest --noconftest tests/test_runtime
 
+web: web-build  ## serve the page of projects/web_demo (DET= YOLOX as ONNX)
+	@cd projects/web_demo && node serve.js $(PORT)
+
+web-build:
+	@cd projects/web_demo && npm ci --silent && \
+	    DET="$(abspath $(DET))" npm run --silent build
+
+web-test: runtime-env web-build  ## test that page in Chromium (CHROMIUM=)
+	@$(RUNTIME_VENV)/bin/python -m pip install --quiet -c constraints.txt onnx
+	@cd projects/web_demo && PYTHON="$(abspath $(RUNTIME_VENV))/bin/python" \
+	    OMP_NUM_THREADS=1 npm run --silent test
+
 lint: env  ## check the style: ruff
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 
 clean:  ## remove the environments and what the demo wrote
 	rm -rf "$(VENV)" "$(RUNTIME_VENV)" outputs
+	cd projects/web_demo && rm -rf dist node_modules outputs
