@@ -1,13 +1,13 @@
 """The command ``lpn-pose``: poses in photographs, videos and from cameras."""
 
 import argparse
+import hashlib
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,16 +17,20 @@ from ..errors import InputError, fail
 from ..version import __version__
 from .detector import PersonDetector
 from .drawing import draw_poses
-from .media import IMAGE_SUFFIXES, is_video, list_inputs, person_tables
-from .pose import DEFAULT_MODEL, PoseRuntime
-from .results import (
-    BoxFile,
-    JsonListWriter,
-    read_json,
-    read_json_list,
-    to_coco,
-    to_mmpose,
+from .engines import find_exported_model
+from .media import (
+    IMAGE_SUFFIXES,
+    FrameReader,
+    Input,
+    VideoWriter,
+    find_inputs,
+    person_tables,
+    read_image,
+    replace_file,
+    write_image,
 )
+from .pose import DEFAULT_MODEL, PoseRuntime
+from .results import BoxFile, JsonListWriter, read_json, read_json_list, to_coco, to_mmpose
 from .tracking import (
     FindBoxes,
     KeypointSmoother,
@@ -37,13 +41,13 @@ from .tracking import (
 
 #: Frames between two runs of the detector while tracking.
 DETECT_EVERY = 30
-#: Frames per second of what does not say.
-DEFAULT_FPS = 25.0
 #: What decides the results; a folder holds those of one choice.
 SETTINGS = (
     'model',
     'backend',
     'bboxes',
+    'bbox_thr',
+    'bbox_category',
     'det',
     'det_thr',
     'nms_thr',
@@ -54,62 +58,23 @@ SETTINGS = (
 )
 
 
-class UnreadableError(Exception):
-    """An input cannot be read; the others can."""
-
-
-class Input(NamedTuple):
-    """An image, a video or a camera.
-
-    Args:
-        source (str | int): What OpenCV opens.
-        name (str): Name in the results.
-        key (str): Name of the result files, without suffix.
-        frames (bool): Whether it is a video or a camera.
-    """
-
-    source: str
-    name: str
-    key: str
-    frames: bool
-
-    @property
-    def live(self) -> bool:
-        """Whether it is a camera or a stream."""
-        return isinstance(self.source, int) or '://' in self.source
-
-    def picture(self, out: Path) -> Path:
-        """Return the path of the drawn result."""
-        suffix = '.mp4' if self.frames else Path(self.name).suffix
-        return out / 'visualizations' / (self.key + suffix)
-
-    def prediction(self, out: Path) -> Path:
-        """Return the path of the result as JSON."""
-        return out / 'predictions' / f'{self.key}.json'
-
-
-def find_inputs(text: str) -> list[Input]:
-    """Return what an argument stands for.
-
-    Args:
-        text (str): Path of an image, a video or a folder; the number of a
-            camera; or the URL of a stream.
+def content_of(path: str | Path | None) -> str | None:
+    """Return a file's name and what tells its content from another's, for an .xml the .bin's too.
 
     Raises:
-        InputError: If there is no such file, or nothing in the folder.
+        InputError: If it cannot be read.
     """
-    if '://' in text:
-        return [Input(text, text, 'stream', True)]
-    if text.isdecimal() and not Path(text).exists():
-        return [Input(int(text), f'camera {text}', f'camera{text}', True)]
-    files = list_inputs(text)
-    stems = Counter(file.stem for file in files)
-    return [
-        Input(
-            str(file), file.name, file.stem if stems[file.stem] == 1 else file.name, is_video(file)
-        )
-        for file in files
-    ]
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    try:
+        digest.update(Path(path).read_bytes())
+        weights = Path(path).with_suffix('.bin')
+        if Path(path).suffix == '.xml' and weights.is_file():
+            digest.update(weights.read_bytes())
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}') from error
+    return f'{Path(path).name} (sha256 {digest.hexdigest()[:16]})'
 
 
 class App:
@@ -125,7 +90,7 @@ class App:
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.out = Path(args.out)
-        self.inputs = find_inputs(args.input)
+        self.inputs = find_inputs(args.input, self.out)
         if args.bboxes and args.det:
             raise InputError('--bboxes and --det both say where the persons are; give one')
         if (args.track or args.smooth) and not any(item.frames for item in self.inputs):
@@ -137,9 +102,11 @@ class App:
                 raise InputError(
                     '--smooth needs the package OneEuroFilter: pip install OneEuroFilter'
                 ) from None
-        self.boxes = BoxFile(args.bboxes) if args.bboxes else None
-        if self.boxes and not any(self.boxes.knows(item.name) for item in self.inputs):
-            raise InputError(f'{args.bboxes} has no box for {args.input}')
+        self.boxes = None
+        if args.bboxes:
+            self.boxes = BoxFile(args.bboxes, args.bbox_thr, args.bbox_category)
+            if not self.boxes.assign({item.name: str(item.source) for item in self.inputs}):
+                raise InputError(f'{args.bboxes} has no box for {args.input}')
         self.pose = PoseRuntime(args.model, args.backend, args.threads)
         self.detector = None
         if args.det:
@@ -150,16 +117,19 @@ class App:
 
     def _prepare_out(self) -> None:
         """Create the folders; refuse to mix results of different settings."""
-        for folder in ('visualizations', 'predictions'):
-            try:
-                (self.out / folder).mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f'--out {self.out} cannot be written: {error}') from error
-        settings = {name: getattr(self.args, name) for name in SETTINGS}
+        args = self.args
+        settings = {name: getattr(args, name) for name in SETTINGS}
+        for name in ('model', 'det'):
+            path = settings[name] and find_exported_model(settings[name])
+            settings[name] = content_of(path)
+        settings['bboxes'] = content_of(args.bboxes)
         settings['version'] = __version__
-        path = self.out / 'settings.json'
-        if path.is_file() and not self.args.overwrite:
+        path, self._ledger = self.out / 'settings.json', self.out / 'done.jsonl'
+        self._done = {}
+        if path.is_file() and not args.overwrite:
             before = read_json(path)
+            if not isinstance(before, dict):
+                raise InputError(f'{path} is damaged: give another folder, or --overwrite')
             for name, value in settings.items():
                 if before.get(name) != value:
                     raise InputError(
@@ -167,17 +137,64 @@ class App:
                         f'{before.get(name)}, and now it is {value}: give '
                         'another folder, or --overwrite'
                     )
-        if self.args.overwrite:
-            for item in self.inputs:
-                item.prediction(self.out).unlink(missing_ok=True)
-        path.write_text(json.dumps(settings))
+            self._done = self._read_ledger()
+        try:
+            for folder in ('visualizations', 'predictions'):
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+            if args.overwrite:
+                self._ledger.unlink(missing_ok=True)
+                for item in self.inputs:
+                    self.prediction(item).unlink(missing_ok=True)
+            replace_file(path, json.dumps(settings).encode())
+        except OSError as error:
+            raise InputError(f'--out {self.out} cannot be written: {error}') from error
+        for item in self.inputs:
+            done = self._done.get(item.key)
+            if not done or item.live:
+                continue
+            record = self._record(item)
+            if record['file'] != done['file'] and record['stamp'] != done['stamp']:
+                raise InputError(
+                    f'--out {self.out} holds results of {done["file"]}, and {item.source} '
+                    'would have the same names: give another folder, or --overwrite'
+                )
+
+    def _read_ledger(self) -> dict[str, dict]:
+        """Return what was done before by key; a line that a full disk cut off is not."""
+        done = {}
+        if self._ledger.is_file():
+            for line in self._ledger.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                    done[record['key']] = dict(file=record['file'], stamp=record['stamp'])
+                except (KeyError, TypeError, ValueError):
+                    continue
+        return done
+
+    @staticmethod
+    def _record(item: Input) -> dict:
+        return dict(file=str(Path(item.source).resolve()), stamp=list(item.stamp()))
+
+    def _mark_done(self, item: Input, record: dict) -> None:
+        with self._ledger.open('a') as file:
+            file.write('\n' + json.dumps(dict(key=item.key, **record)))
+
+    def prediction(self, item: Input) -> Path:
+        """Return the path of an input's result as JSON."""
+        return self.out / 'predictions' / f'{item.key}.json'
+
+    def picture(self, item: Input) -> Path:
+        """Return the path of an input's drawn result."""
+        return item.picture(self.out / 'visualizations')
 
     def is_done(self, item: Input) -> bool:
-        """Tell whether an earlier run has finished with an input."""
+        """Tell whether an earlier run has finished with just this file."""
         return (
             not item.live
-            and item.prediction(self.out).is_file()
-            and (self.args.no_draw or item.picture(self.out).is_file())
+            and item.key in self._done
+            and self._done[item.key]['stamp'] == list(item.stamp())
+            and self.prediction(item).is_file()
+            and (self.args.no_draw or self.picture(item).is_file())
         )
 
     def find_boxes(self, item: Input, frame: Callable[[], int] | None = None) -> FindBoxes:
@@ -205,19 +222,14 @@ class App:
         """Write the results of an image.
 
         Raises:
-            UnreadableError: If it cannot be read.
+            InputError: If it cannot be read.
+            OSError: If the results cannot be written.
         """
-        image = cv2.imread(item.source)
-        if image is None:
-            raise UnreadableError(f'{item.source} cannot be read as an image')
+        image = read_image(item.source)
         persons = self._estimate(image, self.find_boxes(item))
         if not self.args.no_draw:
-            path = item.picture(self.out)
-            part = path.with_name(f'.part-{path.name}')
-            if not cv2.imwrite(str(part), self.draw(image, persons)):
-                raise InputError(f'{path} cannot be written')
-            os.replace(part, path)
-        with JsonListWriter(item.prediction(self.out)) as file:
+            write_image(self.picture(item), self.draw(image, persons))
+        with JsonListWriter(self.prediction(item)) as file:
             for instance in to_mmpose(persons):
                 file.write(instance)
         return 1, persons
@@ -226,38 +238,25 @@ class App:
         """Write the results of a video or a camera, of this until Ctrl-C.
 
         Raises:
-            UnreadableError: If no frame can be read.
+            InputError: If no frame can be read.
+            OSError: If the results cannot be written.
         """
-        capture = cv2.VideoCapture(item.source)
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if 0 < fps < 1000 else DEFAULT_FPS
-        total = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
-        path = item.picture(self.out)
-        part = path.with_name(f'.part-{path.name}')
-        writer, persons, count = None, None, 0
-        find_boxes = self.find_boxes(item, lambda: count)
-        estimate = self._estimator(find_boxes, fps)
-        try:
-            with (
-                JsonListWriter(item.prediction(self.out)) as file,
-                tqdm(total=total or None, unit='frame', desc=item.name, leave=False) as progress,
-            ):
-                for image in self._frames(capture, item.live):
-                    persons = estimate(image)
-                    if not self.args.no_draw:
-                        if writer is None:
-                            writer = self._open_writer(part, fps, image)
-                        writer.write(self.draw(image, persons))
-                    file.write(dict(frame_id=count, instances=to_mmpose(persons)))
-                    count += 1
-                    progress.update()
-                if persons is None:
-                    raise UnreadableError(f'{item.source} cannot be read as a video')
-                if writer is not None:
-                    writer.release()
-                    os.replace(part, path)
-        finally:
-            capture.release()
+        frames = FrameReader(item, self.args.max_frames)
+        count = 0
+        estimate = self._estimator(self.find_boxes(item, lambda: count), frames.fps)
+        drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
+        with (
+            JsonListWriter(self.prediction(item)) as file,
+            drawn,
+            tqdm(total=frames.total, unit='frame', desc=item.name, leave=False) as progress,
+        ):
+            for image in frames:
+                persons = estimate(image)
+                if not self.args.no_draw:
+                    drawn.write(self.draw(image, persons))
+                file.write(dict(frame_id=count, instances=to_mmpose(persons)))
+                count += 1
+                progress.update()
         return count, persons
 
     def _estimator(self, find_boxes: FindBoxes, fps: float) -> Callable[[np.ndarray], Persons]:
@@ -279,42 +278,20 @@ class App:
         boxes, box_scores = find_boxes(image)
         return Persons(*self.pose(image, boxes), boxes, box_scores)
 
-    def _frames(self, capture, live) -> Iterator[np.ndarray]:
-        count = 0
-        while self.args.max_frames is None or count < self.args.max_frames:
-            try:
-                read, image = capture.read()
-            except KeyboardInterrupt:
-                if live:
-                    return
-                raise
-            if not read:
-                return
-            count += 1
-            yield image
-
-    @staticmethod
-    def _open_writer(path: Path, fps: float, image: np.ndarray):
-        height, width = image.shape[:2]
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), fps, (width, height))
-        if not writer.isOpened():
-            raise InputError(f'{path} cannot be written')
-        return writer
-
     def merge(self, path: Path) -> int:
         """Write all inputs' results in COCO's format; return the persons.
 
         ``image_id`` is that of the annotations given by ``--bboxes``; or the
         number in every file's name; or else images and frames are counted.
         """
-        done = [i for i in self.inputs if i.prediction(self.out).is_file()]
+        done = [i for i in self.inputs if self.prediction(i).is_file()]
         ids = [self.boxes and self.boxes.image_id(i.name) for i in done]
         if None in ids:
             ids = [int(i.key) if i.key.isdecimal() and not i.frames else None for i in done]
         number = persons = 0
         with JsonListWriter(path) as file:
             for item, image_id in zip(done, ids):
-                frames = read_json_list(item.prediction(self.out))
+                frames = read_json_list(self.prediction(item))
                 if not item.frames:
                     frames = [dict(instances=list(frames))]
                 for frame in frames:
@@ -333,26 +310,30 @@ class App:
         """Process all inputs that are not done yet.
 
         Returns:
-            tuple: Lines to print, and the exit status: 1 if an input could
-            not be read.
+            tuple: Lines to print, and the exit status: 1 if an input or an entry of the box file
+            could not be used.
 
         Raises:
-            InputError: If none of the inputs can be read.
+            InputError: If none of the inputs can be used.
+            OSError: If results cannot be written.
         """
         lines, skipped = [], []
         before = frames = 0
         single = len(self.inputs) == 1
-        progress = tqdm(self.inputs, unit='file', disable=single)
-        for item in progress:
-            if self.is_done(item):
-                before += 1
-                continue
+        for item in tqdm(self.inputs, unit='file', disable=single):
             try:
-                run = self.run_video if item.frames else self.run_image
-                count, persons = run(item)
-            except UnreadableError as error:
-                skipped.append(f'skipped: {error}')
+                record = None if item.live else self._record(item)
+                if self.is_done(item):
+                    before += 1
+                    continue
+                count, persons = (self.run_video if item.frames else self.run_image)(item)
+            except (ValueError, cv2.error) as error:
+                reason = str(error)
+                skipped.append(reason if str(item.source) in reason else f'{item.source}: {reason}')
+                self.prediction(item).unlink(missing_ok=True)  # of another file under its name
                 continue
+            if record:
+                self._mark_done(item, record)
             frames += count
             if single and not item.frames:
                 lines += person_tables(
@@ -360,25 +341,27 @@ class App:
                 )
         if len(skipped) == len(self.inputs):
             raise InputError(
-                skipped[0].partition(' ')[2]
-                if single
-                else f'none of the files in {self.args.input} can be read'
+                skipped[0] if single else f'none of the files in {self.args.input} can be read'
             )
         results = self.out / 'results.json'
         persons = self.merge(results)
-        picture = self.inputs[0].picture(self.out)
-        prediction = self.inputs[0].prediction(self.out)
+        picture = self.picture(self.inputs[0])
+        prediction = self.prediction(self.inputs[0])
         now = len(self.inputs) - before - len(skipped)
-        lines += skipped
+        lines += [f'skipped: {reason}' for reason in skipped]
+        left_out = self.boxes.report() if self.boxes else ''
+        if left_out:
+            lines.append(f'boxes left out: {left_out}')
         lines.append(
             f'files: {now} done, {before} done before, '
             f'{len(skipped)} skipped; {frames} images and frames '
             f'now, {persons} persons in all'
         )
         if not self.args.no_draw:
-            lines.append(f'drawn   {picture if single else picture.parent}')
-        lines += [f'MMPose  {prediction if single else prediction.parent}', f'COCO    {results}']
-        return lines, int(bool(skipped))
+            lines.append(f'drawn   {picture if single else self.out / "visualizations"}')
+        folder = self.out / 'predictions'
+        lines += [f'MMPose  {prediction if single else folder}', f'COCO    {results}']
+        return lines, int(bool(skipped or (self.boxes and self.boxes.left_out)))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -388,7 +371,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Find the poses in photographs, videos or from a camera: '
         "drawn, and as JSON in MMPose's and in COCO's format. A second call "
         'goes on where the first was interrupted.',
-        epilog='exit status: 0 all done, 1 some files could not be read, 2 nothing could be done',
+        epilog='exit status: 0 all done; 1 some files or boxes could not be used; 2 nothing could '
+        'be done; 3 the results cannot be written, what is done stays; 130 interrupted',
     )
     parser.add_argument(
         'input',
@@ -411,6 +395,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='FILE',
         help="JSON of the persons' boxes: COCO annotations, COCO results, or "
         '{"photo.jpg": [[x1, y1, x2, y2], ...]}',
+    )
+    parser.add_argument(
+        '--bbox-thr',
+        type=float,
+        default=0.3,
+        help="score of a box in --bboxes to be a person's (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--bbox-category',
+        metavar='NAME',
+        help='name or id of the category of persons in --bboxes; default: person, or id 1',
     )
     parser.add_argument(
         '--det',
@@ -460,11 +455,18 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     # OpenCV and FFmpeg would report unreadable files in their own words
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    cv2.setLogLevel(0)
+    getattr(cv2, 'setLogLevel', lambda level: None)(0)  # OpenCV 5 has none
     try:
         lines, status = App(args).run()
     except InputError as error:
         fail(error)
+    except OSError as error:
+        print(
+            f'error: the results cannot be written: {error}; what is done stays, and the same '
+            'command goes on from here',
+            file=sys.stderr,
+        )
+        return 3
     except KeyboardInterrupt:
         print('interrupted: the same command goes on from here', file=sys.stderr)
         return 130

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from .engines import load_engine
+from .media import as_image
 from .model_meta import DetectionMeta
-from .pose import check_image
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, score_thr: float, iou_thr: float) -> np.ndarray:
@@ -74,7 +74,8 @@ class PersonDetector:
         """Find the persons in an image.
 
         Args:
-            image (np.ndarray): uint8 in shape (H, W, 3), BGR.
+            image (np.ndarray | str | Path | PIL.Image.Image): uint8 in shape (H, W, 3), BGR; the
+                path of an image file; or a PIL image.
 
         Returns:
             tuple:
@@ -85,7 +86,7 @@ class PersonDetector:
         Raises:
             ValueError: If ``image`` is not as described.
         """
-        check_image(image)
+        image = as_image(image)
         height, width = image.shape[:2]
         input_width, input_height = self.meta.input_size
         factor = min(input_width / width, input_height / height)

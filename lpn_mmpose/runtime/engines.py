@@ -1,10 +1,12 @@
 """Inference engines behind one call: images in, arrays out."""
 
+import ctypes
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from weakref import WeakSet
 
 import numpy as np
 
@@ -50,8 +52,30 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+_ENGINES = WeakSet()
+
+
+def _after_fork() -> None:
+    """Let a forked process load its models again.
+
+    What it has of its parent's waits for threads that are not here when it is used or freed, so
+    it is kept for ever.
+    """
+    for engine in _ENGINES:
+        of_parent = vars(engine).copy()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(of_parent))
+        engine._loaded = False
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Engine:
     """A loaded model.
+
+    Several threads may use it at once. Copies, unpickled ones and forked processes load the model
+    themselves.
 
     Args:
         path (Path): Model file.
@@ -70,7 +94,13 @@ class Engine:
     package: str
 
     def __init__(self, path: Path, threads: int) -> None:
-        self.path, self.threads = path, threads
+        self.path, self.threads = path.resolve(), threads
+        self._start()
+        _ENGINES.add(self)
+
+    def _start(self) -> None:
+        self._lock = Lock()
+        path = self.path
         try:
             text = self._load()
         except ImportError as error:
@@ -88,6 +118,11 @@ class Engine:
             self.meta = model_meta.ModelMeta.from_json(text)
         except ValueError as error:
             raise InputError(f'model {path}: {error}') from error
+        self._loaded = True
+
+    def __reduce__(self):
+        """Let copies and unpickled ones load the model themselves."""
+        return type(self), (self.path, self.threads)
 
     def _load(self) -> str | None:
         """Load the model, set ``batch``, and return the metadata's text."""
@@ -108,12 +143,17 @@ class Engine:
         takes images of its own as long as there are enough.
 
         Args:
-            images (np.ndarray): uint8 in shape (N, h, w, 3), N >= 1.
+            images (np.ndarray): uint8 in shape (N, h, w, 3).
 
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
             of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
         """
+        if not self._loaded:
+            self._start()
+        if not len(images):
+            one = np.zeros((1, *images.shape[1:]), np.uint8)
+            return [array[:0] for array in self(one)]
         size = self.batch or 1
         parts = [
             self._filled(images[start : start + size]) for start in range(0, len(images), size)
@@ -169,7 +209,7 @@ class OnnxRuntimeEngine(Engine):
 
     def _load(self) -> str | None:
         self._session = onnxruntime_session(str(self.path), self.threads)
-        self._single, self._lock = None, Lock()
+        self._single = None
         batch = self._session.get_inputs()[0].shape[0]
         self.batch = batch if isinstance(batch, int) else None
         properties = self._session.get_modelmeta().custom_metadata_map
@@ -205,7 +245,7 @@ class OpenVinoEngine(Engine):
         batch = model.inputs[0].partial_shape[0]
         self.batch = None if batch.is_dynamic else batch.get_length()
         self._model = self._compile(model, streams=1)
-        self._queue = None
+        self._requests = None
         # rt_info of an .xml; an .onnx file's properties are under 'framework'
         for keys in ([model_meta.KEY], ['framework', model_meta.KEY]):
             if model.has_rt_info(keys):
@@ -227,29 +267,28 @@ class OpenVinoEngine(Engine):
         )
 
     def _infer(self, images: np.ndarray) -> list[np.ndarray]:
-        # the compiled model's one request, hence not for several threads
-        results = self._model(images, share_inputs=True)
+        with self._lock:  # the compiled model has one request
+            results = self._model(images, share_inputs=True)
         return [results[name] for name in model_meta.OUTPUT_NAMES[self.meta.outputs]]
 
     def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        import openvino
-
-        if self._queue is None:
-            self._queue = openvino.AsyncInferQueue(
-                self._compile(self.path, streams=self.threads), self.threads
-            )
-        results = [None] * len(parts)
-
-        def keep(request, index: int) -> None:
-            results[index] = [
-                request.get_tensor(name).data.copy()
-                for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
-            ]
-
-        self._queue.set_callback(keep)
-        for index, part in enumerate(parts):
-            self._queue.start_async({model_meta.INPUT_NAME: part}, index, share_inputs=True)
-        self._queue.wait_all()
+        names = model_meta.OUTPUT_NAMES[self.meta.outputs]
+        with self._lock:
+            if self._requests is None:
+                model = self._compile(self.path, streams=self.threads)
+                self._requests = [model.create_infer_request() for _ in range(self.threads)]
+            results = []
+            try:
+                for start in range(0, len(parts), self.threads):
+                    running = list(zip(self._requests, parts[start : start + self.threads]))
+                    for request, part in running:
+                        request.start_async({model_meta.INPUT_NAME: part}, share_inputs=True)
+                    for request, _ in running:
+                        request.wait()  # raises what went wrong in the request
+                        results.append([request.get_tensor(name).data.copy() for name in names])
+            except BaseException:
+                self._requests = None  # some may still run
+                raise
         return results
 
 

@@ -2,34 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from . import topdown
 from .engines import load_engine
+from .media import as_image
 from .model_meta import PoseMeta
 
 #: Name of the model that is used if none is given.
 DEFAULT_MODEL = 'lpn50_lspet-128x128'
 
 Keypoints = tuple[np.ndarray, np.ndarray]
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raise ValueError unless ``image`` is uint8 in shape (H, W, 3)."""
-    if not (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and image.size
-    ):
-        what = type(image).__name__
-        if isinstance(image, np.ndarray):
-            what = f'{image.dtype} of shape {image.shape}'
-        raise ValueError(
-            f'an image must be uint8 in shape (H, W, 3), channels in the order BGR, got {what}'
-        )
+#: An array, the path of a file, or a PIL image.
+Image = Any
 
 
 def whole_image(image: np.ndarray) -> np.ndarray:
@@ -41,7 +28,8 @@ def whole_image(image: np.ndarray) -> np.ndarray:
 class PoseRuntime:
     """Top-down pose estimation with an exported model.
 
-    Calls from several threads at once are safe with ONNX Runtime.
+    Calls from several threads at once are safe. It can be pickled and copied, and used in a
+    forked process: the model is then loaded again.
 
     Args:
         model (str | Path): Path of an exported model, or the name of one in
@@ -85,15 +73,15 @@ class PoseRuntime:
 
     def __call__(
         self,
-        images: np.ndarray | Sequence[np.ndarray],
+        images: Image | Sequence[Image],
         bboxes: np.ndarray | Sequence[np.ndarray] | None = None,
     ) -> Keypoints | list[Keypoints]:
         """Estimate the poses in an image, or in each of a list of images.
 
         Args:
-            images (np.ndarray | Sequence[np.ndarray]): uint8 in shape
-                (H, W, 3), channels in the order BGR, as ``cv2.imread`` gives
-                it; or a list of such.
+            images (Image | Sequence[Image]): uint8 array in shape (H, W, 3), channels in the order
+                BGR, as ``cv2.imread`` gives it; the path of an image file; a PIL image; or a list
+                of such.
             bboxes (np.ndarray | Sequence[np.ndarray], optional): Persons'
                 boxes (x1, y1, x2, y2) in pixels, in shape (N, 4); for a list
                 of images, a list of such. None for the whole image as one
@@ -110,15 +98,14 @@ class PoseRuntime:
         Raises:
             ValueError: If an image or a box is not as described.
         """
-        if isinstance(images, np.ndarray):
+        if not isinstance(images, (list, tuple)):
             return self._estimate([images], None if bboxes is None else [bboxes])[0]
         return self._estimate(images, bboxes)
 
     def _estimate(
-        self, images: Sequence[np.ndarray], bboxes: Sequence[np.ndarray] | None
+        self, images: Sequence[Image], bboxes: Sequence[np.ndarray] | None
     ) -> list[Keypoints]:
-        for image in images:
-            check_image(image)
+        images = [as_image(image) for image in images]
         if bboxes is None:
             bboxes = [whole_image(image) for image in images]
         if len(bboxes) != len(images):

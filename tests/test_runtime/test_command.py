@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny_models
 
-from lpn_mmpose.runtime.cli import find_inputs, main
+from lpn_mmpose.runtime.cli import main
+from lpn_mmpose.runtime.media import find_inputs
 from lpn_mmpose.runtime.results import BoxFile
 
 SIZE = (288, 192)
@@ -129,6 +130,7 @@ def test_folder_with_a_detector(lpn_pose, folder, models, tmp_path):
     names = {p.name for p in (tmp_path / 'out').rglob('*') if p.is_file()}
     assert names == {
         'settings.json',
+        'done.jsonl',
         'results.json',
         '000007.json',
         '000008.json',
@@ -227,7 +229,7 @@ def test_camera(lpn_pose, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cv2, 'VideoCapture', capture)
     status, lines, _ = lpn_pose('3', '--max-frames', 5)
-    assert status == 0 and opened == [3]
+    assert status == 0 and opened[0] == 3
     assert '5 images and frames now' in lines[0]
     assert count_frames(tmp_path / 'out/visualizations/camera3.mp4') == 5
     assert 'camera 3' in load(tmp_path / 'out/results.json')[0]['file_name']
@@ -314,7 +316,7 @@ def test_own_results_are_boxes(lpn_pose, models, tmp_path):
     [
         ('nothing', 'cannot be read as JSON'),
         ('[{"bbox": [0, 0, 5, 5]}]', 'holds no boxes'),
-        ('{"a.png": [[5, 5, 1, 9]]}', 'is empty'),
+        ('{"a.png": [[5, 5, 1, 9]]}', 'have an empty box'),
         ('{"a.png": [[5, 5, 9]]}', 'holds no boxes'),
         ('{"other.png": [[5, 5, 9, 9]]}', 'has no box for'),
     ],

@@ -113,7 +113,7 @@ def test_models_that_decode(tmp_path):
 @pytest.mark.parametrize(
     'image, what',
     [
-        (None, 'NoneType'),
+        (None, 'None, which cv2.imread returns'),
         (np.zeros((10, 10), np.uint8), r'uint8 of shape \(10, 10\)'),
         (np.zeros((10, 10, 4), np.uint8), r'uint8 of shape \(10, 10, 4\)'),
         (np.zeros((10, 10, 3)), 'float64 of shape'),
