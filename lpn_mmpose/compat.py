@@ -30,6 +30,9 @@ def install() -> None:
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
     when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
+    when_imported('mmpose.structures.utils', json_predictions)
+    when_imported('mmpose.apis.inferencers.base_mmpose_inferencer', upright_photographs)
+    when_imported('mmcv.video.io', upright_videos)
 
 
 def _replace(function: FunctionType, replacement: FunctionType) -> None:
@@ -268,3 +271,59 @@ def array_as_radius(visualizer: ModuleType) -> None:
         return upstream(self, center, radius, *args, **kwargs)
 
     visualizer.OpencvBackendVisualizer.draw_circles = draw_circles
+
+
+def json_predictions(utils: ModuleType) -> None:
+    """Let ``json`` write what the inferencer predicts.
+
+    Seen in mmpose 1.3.2, whose boxes' scores are NumPy's.
+    """
+    upstream = utils.split_instances
+
+    @functools.wraps(upstream)
+    def split_instances(instances) -> list[dict]:
+        persons = upstream(instances)
+        for person in persons:
+            if 'bbox_score' in person:
+                person['bbox_score'] = float(person['bbox_score'])
+        return persons
+
+    _replace(upstream, split_instances)
+
+
+def upright_photographs(inferencers: ModuleType) -> None:
+    """Let inferencers look at a photograph as one sees it, and as they draw it.
+
+    Seen in mmpose 1.3.2: they load images as the config's test data are
+    loaded, for COCO and MPII as the camera stored them, and draw into another
+    picture.
+    """
+    upstream = inferencers.BaseMMPoseInferencer._init_pipeline
+
+    @functools.wraps(upstream)
+    def init_pipeline(self, cfg):
+        pipeline = upstream(self, cfg)
+        for step in pipeline.transforms:
+            if getattr(step, 'color_type', None) == 'color_ignore_orientation':
+                step.color_type = 'color'
+        return pipeline
+
+    inferencers.BaseMMPoseInferencer._init_pipeline = init_pipeline
+
+
+def upright_videos(io: ModuleType) -> None:
+    """Let ``mmcv.VideoReader`` turn a phone's video as the file says.
+
+    Seen in mmcv 2.1.0 with OpenCV 4.11, which turns frames only when it is
+    asked to.
+    """
+    upstream = io.VideoReader.__init__
+
+    @functools.wraps(upstream)
+    def init(self, *args, **kwargs):
+        upstream(self, *args, **kwargs)
+        self._vcap.set(io.cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        self._width = int(self._vcap.get(io.CAP_PROP_FRAME_WIDTH))
+        self._height = int(self._vcap.get(io.CAP_PROP_FRAME_HEIGHT))
+
+    io.VideoReader.__init__ = init

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lpn_mmpose.errors import InputError
-from lpn_mmpose.runtime.media import check_readable, keypoint_table, list_inputs
+from lpn_mmpose.runtime.media import find_inputs, keypoint_table, read_image
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / 'demo/demo.jpg'
@@ -76,7 +76,7 @@ def test_unusable_input_gives_one_line(name, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(InputError, match=name):
-        check_readable(list_inputs(tmp_path / name)[0])
+        read_image(find_inputs(tmp_path / name)[0].source)
 
 
 def test_tool_ends_in_one_line(tmp_path):

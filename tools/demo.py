@@ -35,7 +35,7 @@ def main():
 
     try:
         lines = run(args)
-    except (InputError, FileNotFoundError) as error:
+    except (InputError, OSError) as error:
         fail(error)
     print('\n'.join(lines))
 

@@ -11,6 +11,7 @@ from mmpose.visualization import PoseLocalVisualizer
 
 from ..errors import InputError
 from ..runtime import topdown
+from ..runtime.media import read_image
 from .predictions import EvaluatedPersons
 
 #: Height in pixels of the line of text above a picture.
@@ -46,20 +47,6 @@ def tile(pictures: Sequence[np.ndarray], captions: Sequence[str], columns: int) 
     return sheet
 
 
-def read_image(path: str) -> np.ndarray:
-    """Read an image in shape (H, W, 3), BGR.
-
-    Raises:
-        InputError: If it is missing or no image.
-    """
-    image = cv2.imread(str(path)) if Path(path).is_file() else None
-    if image is None:
-        raise InputError(
-            f'image {path} cannot be read; --img-dir names another folder, --num 0 draws no images'
-        )
-    return image
-
-
 def draw_persons(
     persons: EvaluatedPersons,
     meta: dict,
@@ -88,7 +75,12 @@ def draw_persons(
     visualizer.set_dataset_meta(meta)
     pictures, lines = [], []
     for i, caption in zip(indices, captions):
-        image = read_image(persons.images[i])
+        try:
+            image = read_image(persons.images[i], persons.ignore_orientation)
+        except InputError as error:
+            raise InputError(
+                f'{error}; --img-dir names another folder, --num 0 draws no images'
+            ) from error
         try:
             center, scale = topdown.boxes_to_center_scale(persons.boxes[i], (size, size))
         except ValueError as error:

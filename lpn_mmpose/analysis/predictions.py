@@ -12,7 +12,12 @@ from mmpose.registry import DATASETS
 from ..errors import InputError
 from ..evaluation.torso_pck import torso_sizes
 from ..utils import unpickling
-from ..utils.config import evaluator_configs, innermost_datasets
+from ..utils.config import (
+    evaluator_configs,
+    ignores_orientation,
+    innermost_datasets,
+    test_pipeline,
+)
 
 
 def load_dump(path: str) -> list[dict]:
@@ -103,6 +108,8 @@ class EvaluatedPersons:
         boxes (np.ndarray): Boxes (x1, y1, x2, y2) in shape (N, 4).
         images (list[str]): Paths of the N images.
         ids (list[int]): Ids of the N annotations.
+        ignore_orientation (bool): Whether pixels are those of the images as the camera stored
+            them.
     """
 
     names: list[str]
@@ -115,6 +122,7 @@ class EvaluatedPersons:
     boxes: np.ndarray
     images: list[str]
     ids: list[int]
+    ignore_orientation: bool = False
 
 
 def read_persons(path: str, cfg: Config) -> EvaluatedPersons:
@@ -183,4 +191,5 @@ def read_persons(path: str, cfg: Config) -> EvaluatedPersons:
         boxes,
         list(images),
         list(ids),
+        ignores_orientation(test_pipeline(cfg)),
     )

@@ -14,7 +14,7 @@ from ..datasets.data_check import require_data
 from ..errors import InputError, fail
 from ..runtime.engines import SUFFIXES, load_engine
 from ..utils.checkpoint import check_checkpoint
-from ..utils.config import load_config
+from ..utils.config import ignores_orientation, load_config, test_pipeline
 from .mmpose_tools import merge_args, mmpose_tool, prepare_launcher
 
 
@@ -40,7 +40,11 @@ def use_exported(cfg: Config, path: str) -> None:
             f'and the test data of {cfg.filename} have '
             f'{len(wanted)} ({wanted[0]}, ...)'
         )
-    cfg.model = dict(type='ExportedPoseEstimator', model=path)
+    cfg.model = dict(
+        type='ExportedPoseEstimator',
+        model=path,
+        ignore_orientation=ignores_orientation(test_pipeline(cfg)),
+    )
     cfg.load_from = None
     # it averages weights, of which there are none here
     cfg.custom_hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']

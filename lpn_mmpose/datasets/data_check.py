@@ -6,20 +6,30 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.config import Config
-from mmpose.registry import DATASETS
+from mmpose.registry import DATASETS, TRANSFORMS
 from PIL import Image
 from scipy.io import loadmat
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..utils.config import evaluator_configs, innermost_datasets, register_modules
+from ..runtime.media import read_image
+from ..utils.config import (
+    evaluator_configs,
+    ignores_orientation,
+    image_loader,
+    innermost_datasets,
+    register_modules,
+)
 
 #: Pixels by which a box may leave its image: annotations are rounded.
 BOX_TOLERANCE = 1.0
+#: PIL's modes whose pixels every reader takes for the same.
+PLAIN_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA')
 
 
 @dataclass
@@ -290,17 +300,26 @@ def _check_heads(path: str, persons: int, report: SplitReport) -> None:
         )
 
 
-def _read_size(path: str):
-    """Decode an image; return its size (w, h), or what is wrong with it."""
+def _read_size(path: str, pipeline: list[dict] | None):
+    """Decode an image; return its size (w, h) as trained on, or what is wrong with it."""
     try:
         with Image.open(path) as image:
             image.load()
-            return image.size
+            upright = image.getexif().get(0x0112, 1) == 1
+            if upright and image.mode in PLAIN_MODES and getattr(image, 'n_frames', 1) == 1:
+                return image.size
+        seen = read_image(path, ignores_orientation(pipeline))
+        trained = TRANSFORMS.build(image_loader(pipeline))(dict(img_path=path))['img']
+        if not np.array_equal(seen, trained):
+            return InputError('training reads another picture than one sees: save it as PNG')
+        return trained.shape[1::-1]
     except Exception as error:  # a broken file can raise anything
         return error
 
 
-def _check_pictures(pictures: dict[str, Picture], report: SplitReport) -> None:
+def _check_pictures(
+    pictures: dict[str, Picture], report: SplitReport, pipeline: list[dict] | None
+) -> None:
     """Decode the images, and check that annotations lie inside."""
     bad = report.problems
     present = []
@@ -311,7 +330,10 @@ def _check_pictures(pictures: dict[str, Picture], report: SplitReport) -> None:
             bad['missing images'].append(path)
     with ThreadPoolExecutor() as pool:
         sizes = tqdm(
-            pool.map(_read_size, present), total=len(present), desc=report.split, unit='img'
+            pool.map(partial(_read_size, pipeline=pipeline), present),
+            total=len(present),
+            desc=report.split,
+            unit='img',
         )
         decoded = dict(zip(present, list(sizes)))
     for path, picture in pictures.items():
@@ -393,7 +415,7 @@ def _check_dataset(config: dict, report: SplitReport) -> None:
     report.images += len(read)
     report.persons += len(everyone)
     report.keypoints += sum(len(person.keypoints) for person in everyone)
-    _check_pictures(read, report)
+    _check_pictures(read, report, config.get('pipeline'))
 
 
 def check_split(cfg: Config, split: str) -> SplitReport:

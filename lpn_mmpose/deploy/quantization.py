@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
@@ -24,8 +23,9 @@ from ..datasets.data_check import require_data
 from ..errors import InputError
 from ..runtime import topdown
 from ..runtime.engines import cpu_count, onnxruntime_session
-from ..runtime.media import IMAGE_SUFFIXES
+from ..runtime.media import IMAGE_SUFFIXES, list_files, read_image
 from ..runtime.model_meta import INPUT_NAME, PoseMeta
+from ..utils.config import image_loader
 from .graphs import ImageGraph
 from .onnx_passes import onnx_scope, own_biases, quiet
 from .rewriting import InferenceAttention
@@ -71,7 +71,7 @@ def calibration_crops(cfg: Config, meta: PoseMeta, folder: str | None, count: in
         raise InputError(f'{error}; or give a folder of images: --calib DIR') from error
     dataset = cfg.train_dataloader.dataset.copy()
     dataset.pipeline = [
-        dict(type='LoadImage'),
+        image_loader(dataset.get('pipeline')),
         dict(type='GetBBoxCenterScale', padding=meta.bbox_padding),
         dict(type='TopdownAffine', input_size=meta.input_size),
     ]
@@ -84,17 +84,20 @@ def calibration_crops(cfg: Config, meta: PoseMeta, folder: str | None, count: in
 def _folder_crops(folder: Path, meta: PoseMeta, count: int) -> np.ndarray:
     if not folder.is_dir():
         raise InputError(f'--calib {folder} is no folder')
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+    files = list_files(folder, IMAGE_SUFFIXES)
     if files:
         indices = np.linspace(0, len(files) - 1, min(count, len(files)))
         files = [files[int(i)] for i in indices]
     crops = []
     for file in files:
-        image = cv2.imread(str(file))
-        if image is not None:
-            box = np.array([[0, 0, image.shape[1], image.shape[0]]])
-            center, scale = topdown.boxes_to_center_scale(box, meta.input_size, meta.bbox_padding)
-            crops.append(topdown.crop(image, center, scale, meta.input_size))
+        try:
+            image = read_image(file)
+        except InputError as error:
+            print_log(f'left out: {error}', 'current', logging.WARNING)
+            continue
+        box = np.array([[0, 0, image.shape[1], image.shape[0]]])
+        center, scale = topdown.boxes_to_center_scale(box, meta.input_size, meta.bbox_padding)
+        crops.append(topdown.crop(image, center, scale, meta.input_size))
     if not crops:
         raise InputError(f'--calib {folder} holds no image that can be read')
     return np.concatenate(crops)

@@ -127,7 +127,10 @@ class App:
         path, self._ledger = self.out / 'settings.json', self.out / 'done.jsonl'
         self._done = {}
         if path.is_file() and not args.overwrite:
-            before = read_json(path)
+            try:
+                before = read_json(path)
+            except InputError:
+                before = None
             if not isinstance(before, dict):
                 raise InputError(f'{path} is damaged: give another folder, or --overwrite')
             for name, value in settings.items():

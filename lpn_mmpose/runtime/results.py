@@ -314,37 +314,46 @@ class BoxFile:
             if isinstance(key, str):
                 parts = PurePosixPath(key.replace('\\', '/')).parts
                 by_last[parts[-1:]].append((parts, key))
-        exact = {PurePosixPath(name).parts for name in files}
+        owns = {name: PurePosixPath(name).parts for name in files}
         owners: dict[Any, str] = {}
-        for name, source in files.items():
-            own = PurePosixPath(name).parts
-            path = Path(source).absolute().parts
-            same = [
-                (parts, key)
-                for parts, key in by_last[own[-1:]]
-                if parts == own or parts not in exact
-            ]
-            near = [pair for pair in same if _is_end(pair[0], path)]
-            if near:
-                near = [max(near, key=lambda pair: (pair[0] == own, len(pair[0])))]
-            else:
-                near = [pair for pair in same if _is_end(own, pair[0])]
-            if len(near) > 1:
+
+        def give(key: Any, name: str) -> None:
+            if owners.setdefault(key, name) != name:
                 raise InputError(
-                    f'{self.path}: {name} could be {" or ".join(key for _, key in near)}: '
+                    f'{self.path}: the boxes of {key} could be of {owners[key]} or {name}: '
+                    'write the path there'
+                )
+            self._keys[name].append(key)
+
+        for name, source in files.items():
+            self._keys[name] = []
+            own, path = owns[name], Path(source).absolute().parts
+            near = [
+                (parts == own, len(parts), key)
+                for parts, key in by_last[own[-1:]]
+                if _is_end(parts, path) and (parts == own or parts not in owns.values())
+            ]
+            if near:
+                give(max(near)[-1], name)
+        for name in sorted(files, key=lambda name: -len(owns[name])):
+            if self._keys[name]:
+                continue
+            far = [
+                key
+                for parts, key in by_last[owns[name][-1:]]
+                if _is_end(owns[name], parts) and key not in owners
+            ]
+            if len(far) > 1:
+                raise InputError(
+                    f'{self.path}: {name} could be {" or ".join(far)}: '
                     'give the folder that both are in'
                 )
-            keys = [key for _, key in near]
+            for key in far:
+                give(key, name)
+        for name in files:
             stem = PurePosixPath(name).stem
             if stem.isdecimal() and int(stem) in self._boxes:
-                keys.append(int(stem))
-            for key in keys:
-                if owners.setdefault(key, name) != name:
-                    raise InputError(
-                        f'{self.path}: the boxes of {key} could be of {owners[key]} or {name}: '
-                        'write the path there'
-                    )
-            self._keys[name] = keys
+                give(int(stem), name)
         return sum(any(map(self._boxes.get, self._keys[name])) for name in files)
 
     def _keys_of(self, name: str) -> list[Any]:

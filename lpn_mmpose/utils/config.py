@@ -84,6 +84,17 @@ def test_pipeline(cfg: Config) -> list[dict]:
     return cfg.get('test_pipeline') or []
 
 
+def image_loader(pipeline: list[dict] | None) -> dict:
+    """Return the config of what loads a pipeline's images."""
+    steps = [step for step in pipeline or () if step['type'] == 'LoadImage']
+    return dict(steps[0]) if steps else dict(type='LoadImage')
+
+
+def ignores_orientation(pipeline: list[dict] | None) -> bool:
+    """Tell whether a pipeline takes images as the camera stored them, whatever EXIF says."""
+    return image_loader(pipeline).get('color_type', '').endswith('_ignore_orientation')
+
+
 def input_size(cfg: Config) -> tuple[int, int]:
     """Return the size (w, h) of the images that a config's model takes.
 

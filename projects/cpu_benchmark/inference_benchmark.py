@@ -38,6 +38,7 @@ from lpn_mmpose.deploy.quantization import quantize_onnx, quantize_openvino
 from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.runtime import PoseRuntime, topdown
 from lpn_mmpose.runtime.engines import onnxruntime_session
+from lpn_mmpose.runtime.media import read_image
 from lpn_mmpose.runtime.model_meta import INPUT_NAME
 from lpn_mmpose.utils.config import input_size, load_config, set_input_size
 from lpn_mmpose.utils.timing import interleave
@@ -260,9 +261,10 @@ def scene(path: Path, persons: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         InputError: If it cannot be read.
     """
-    image = cv2.imread(str(path)) if path.is_file() else None
-    if image is None:
-        raise InputError(f'{path} cannot be read as an image; give one: --image')
+    try:
+        image = read_image(path)
+    except InputError as error:
+        raise InputError(f'{error}; give one: --image') from error
     rng = np.random.default_rng(0)
     corner = rng.uniform((0, 0), (400, 150), (persons, 2))
     size = rng.uniform((90, 180), (220, 320), (persons, 2))

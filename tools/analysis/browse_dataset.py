@@ -15,10 +15,11 @@ import lpn_mmpose  # noqa: F401, puts the patches in place
 # isort: split
 import cv2
 
-from lpn_mmpose.analysis.contact_sheet import read_image, tile
+from lpn_mmpose.analysis.contact_sheet import tile
 from lpn_mmpose.apis.mmpose_tools import mmpose_tool
 from lpn_mmpose.datasets.data_check import require_data
 from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.runtime.media import read_image
 from lpn_mmpose.utils.config import add_cfg_options, load_config
 
 #: The flag that MMPose's tool has not.

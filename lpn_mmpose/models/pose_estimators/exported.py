@@ -1,12 +1,12 @@
 """An exported model in the place of a trained one."""
 
-import mmcv
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 from ...runtime import PoseRuntime
+from ...runtime.media import read_image
 
 
 @MODELS.register_module()
@@ -19,11 +19,13 @@ class ExportedPoseEstimator(BaseModel):
 
     Args:
         model (str): Path of an exported pose model.
+        ignore_orientation (bool): Take images as the camera stored them. Default: False.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, ignore_orientation: bool = False) -> None:
         super().__init__()
         self.pose = PoseRuntime(model)
+        self.ignore_orientation = ignore_orientation
 
     def forward(self, *args, **kwargs):
         """Refuse to be trained."""
@@ -38,7 +40,8 @@ class ExportedPoseEstimator(BaseModel):
         """
         samples = data['data_samples']
         found = self.pose(
-            [mmcv.imread(s.img_path) for s in samples], [s.gt_instances.bboxes for s in samples]
+            [read_image(s.img_path, self.ignore_orientation) for s in samples],
+            [s.gt_instances.bboxes for s in samples],
         )
         for sample, (keypoints, scores) in zip(samples, found):
             persons = sample.gt_instances
