@@ -45,8 +45,9 @@ web-test: runtime-env web-build  ## test that page in Chromium (CHROMIUM=)
 	@cd projects/web_demo && PYTHON="$(abspath $(RUNTIME_VENV))/bin/python" \
 	    OMP_NUM_THREADS=1 npm run --silent test
 
-lint: env  ## run ruff
+lint: env  ## check the style: ruff
 	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
 
 clean:  ## remove the environments and what the demo wrote
 	rm -rf "$(VENV)" "$(RUNTIME_VENV)" outputs

@@ -6,6 +6,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+#: Tools of a project, which only the repository has.
+PROJECT_TOOLS = ('benchmark_inference.py', 'speed_accuracy.py')
 #: What OpenMMLab's ``mim`` and ``_base_ = 'lpn_mmpose::...'`` look for.
 MIM_FILES = ('configs', 'tools', 'model-index.yml')
 
@@ -35,7 +37,8 @@ class BuildWithMim(build_py):
                 shutil.copytree(
                     ROOT / name,
                     mim / name,
-                    ignore=shutil.ignore_patterns('__pycache__'))
+                    ignore=shutil.ignore_patterns('__pycache__', *PROJECT_TOOLS),
+                )
             else:
                 shutil.copy(ROOT / name, mim / name)
 

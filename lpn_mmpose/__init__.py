@@ -2,10 +2,12 @@
 
 Importing this package imports neither torch nor any OpenMMLab package: it only
 arranges for them to work together (:mod:`lpn_mmpose.compat`) and to know our
-models (:mod:`lpn_mmpose.model_index`) once they are imported.
+models (:mod:`lpn_mmpose.zoo.model_index`) once they are imported.
 """
-from . import compat, model_index
+
+from . import compat
 from .version import __version__
+from .zoo import model_index
 
 compat.install()
 model_index.install()

@@ -1,10 +1,11 @@
-"""Mends for upstream releases that do not work together as they are.
+"""Patches of upstream releases that do not work together as they are.
 
-Each mend is a function named after what it mends. It takes the upstream module
+Each patch is a function named after what it patches. It takes the upstream module
 just after that was imported, states the versions in which the defect was seen,
 and does nothing where upstream is whole. :func:`install` puts all of them in
 place without importing anything.
 """
+
 import functools
 import importlib.machinery
 import importlib.util
@@ -16,78 +17,22 @@ import sys
 from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
 
-Hook = Callable[[ModuleType], None]
-
-
-class _PostImportFinder:
-    """Run hooks on modules right after they are imported.
-
-    It stands first on ``sys.meta_path``, lets the other finders find the
-    module, and lengthens its loader's ``exec_module``.
-    """
-
-    def __init__(self) -> None:
-        self.hooks: dict[str, list[Hook]] = {}
-
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname not in self.hooks:
-            return None
-        for finder in sys.meta_path:
-            if finder is self or not hasattr(finder, 'find_spec'):
-                continue
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                self._lengthen(spec.loader, self.hooks[fullname])
-                return spec
-        return None
-
-    @staticmethod
-    def _lengthen(loader, hooks: list[Hook]) -> None:
-
-        def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # the class's own is seen again
-            loader.exec_module(module)
-            for hook in hooks:
-                hook(module)
-
-        loader.exec_module = exec_module
-
-
-_finder = _PostImportFinder()
-
-
-def when_imported(name: str, hook: Hook) -> None:
-    """Call ``hook(module)`` once the module ``name`` is there.
-
-    At once if it is already imported, else right after its import and before
-    the importer sees it. A hook that is already registered is left alone.
-
-    Args:
-        name (str): Full name of the module.
-        hook (Callable): Takes the module, changes it in place.
-    """
-    hooks = _finder.hooks.setdefault(name, [])
-    if hook in hooks:
-        return
-    hooks.append(hook)
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
-    if name in sys.modules:
-        hook(sys.modules[name])
+from .utils.import_hooks import when_imported
 
 
 def install() -> None:
-    """Put every mend in place; calling it again changes nothing."""
+    """Put every patch in place; calling it again changes nothing."""
     when_imported('mmcv', missing_compiled_ops)
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
-    when_imported('mmengine.optim.scheduler.param_scheduler',
-                  one_cycle_checkpoints)
+    when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
     when_imported('mmengine.runner.runner', compiled_preprocessing)
     when_imported('mmengine.utils.package_utils', missing_pkg_resources)
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
-    when_imported('mmpose.visualization.opencv_backend_visualizer',
-                  array_as_radius)
+    when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
+    when_imported('mmpose.structures.utils', json_predictions)
+    when_imported('mmpose.apis.inferencers.base_mmpose_inferencer', upright_photographs)
+    when_imported('mmcv.video.io', upright_videos)
 
 
 def _replace(function: FunctionType, replacement: FunctionType) -> None:
@@ -117,6 +62,7 @@ def missing_compiled_ops(mmcv: ModuleType) -> None:
 
     def nms(boxes, scores, iou_threshold, offset):
         from torchvision.ops import nms
+
         if offset:  # widths and heights are x2 - x1 + offset
             boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
         return nms(boxes, scores, iou_threshold)
@@ -129,7 +75,8 @@ def missing_compiled_ops(mmcv: ModuleType) -> None:
             raise MissingOpError(
                 f"MMCV's compiled op '{op}' is not in mmcv-lite. To use it, "
                 'install full mmcv in its place: pip uninstall mmcv-lite, '
-                f'then pip install mmcv=={mmcv.__version__}')
+                f'then pip install mmcv=={mmcv.__version__}'
+            )
 
         return raise_missing
 
@@ -150,21 +97,22 @@ def weights_only_checkpoints(checkpoint: ModuleType) -> None:
     with any other global by ``pickle.UnpicklingError``, naming both.
     """
     import torch
+
+    from .utils.unpickling import checkpoint_globals
+
     if torch.__version__ < (2, 6):
         return
-    torch.serialization.add_safe_globals(_checkpoint_globals())
+    torch.serialization.add_safe_globals(checkpoint_globals())
     loader = checkpoint.CheckpointLoader
 
     def load_from_local(filename, map_location):
         filename = osp.expanduser(filename)
         if not osp.isfile(filename):
             raise FileNotFoundError(f'{filename} can not be found.')
-        return torch.load(
-            filename, map_location=map_location, weights_only=True)
+        return torch.load(filename, map_location=map_location, weights_only=True)
 
     loader.register_scheme('', load_from_local, force=True)
-    checkpoint.load_url = functools.partial(
-        checkpoint.load_url, weights_only=True)
+    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
     load_any = loader.load_checkpoint
 
     def load_checkpoint(cls, filename, *args, **kwargs):
@@ -193,53 +141,20 @@ def one_cycle_checkpoints(param_scheduler: ModuleType) -> None:
     method that anneals.
     """
     import torch
+
     if torch.__version__ < (2, 6):
         return
+    from .utils.unpickling import allow_methods
+
     scheduler = param_scheduler.OneCycleParamScheduler
     torch.serialization.add_safe_globals([scheduler])
-    _checkpoint_methods.update(
-        (scheduler, name) for name in ('_annealing_cos', '_annealing_linear'))
-
-
-#: Methods that checkpoints of MMEngine's Runner name, as (class, method).
-_checkpoint_methods = set()
-
-
-def _checkpoint_method(owner: type, name: str) -> Callable:
-    """Stand in for ``getattr``, which could reach anything, in checkpoints."""
-    if not isinstance(owner, type) or (owner, name) not in _checkpoint_methods:
-        raise pickle.UnpicklingError(
-            f'Unsupported global: GLOBAL getattr({owner!r},{name!r}) '
-            'was not an allowed global')
-    return getattr(owner, name)
-
-
-def _checkpoint_globals() -> list:
-    """The globals, beyond torch's own, in checkpoints of MMEngine's Runner.
-
-    ``HistoryBuffer`` comes from the message hub and names its methods; NumPy
-    arrays and scalars come from it, from the best score and ``dataset_meta``.
-    """
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-    _checkpoint_methods.update(
-        (HistoryBuffer, name) for name in ('min', 'max', 'mean', 'current'))
-    number_types = '?' + np.typecodes['AllInteger'] + np.typecodes['Float']
-    allowed = [HistoryBuffer, np.ndarray, np.dtype]
-    allowed += {type(np.dtype(code)) for code in number_types}
-    allowed.append((_checkpoint_method, 'builtins.getattr'))
-    # a function is known to pickle by its path, which NumPy 2 has changed
-    for function in (np.empty(0).__reduce__()[0],
-                     np.float64(0).__reduce__()[0]):
-        for package in ('numpy.core', 'numpy._core'):
-            allowed.append(
-                (function, f'{package}.multiarray.{function.__name__}'))
-    return allowed
+    allow_methods(scheduler, '_annealing_cos', '_annealing_linear')
 
 
 def _is_installed(package: str) -> bool:
     """Whether ``package`` is an installed distribution or an import name."""
     from importlib import metadata
+
     try:
         metadata.distribution(package)
     except metadata.PackageNotFoundError:
@@ -256,6 +171,7 @@ def _get_installed_path(package: str) -> str:
         importlib.metadata.PackageNotFoundError: If it is not installed.
     """
     from importlib import metadata
+
     modules = [package]
     if importlib.util.find_spec(package) is None:
         distribution = metadata.distribution(package)
@@ -265,8 +181,8 @@ def _get_installed_path(package: str) -> str:
         if spec is not None and spec.origin is not None:
             return osp.dirname(spec.origin)
     raise RuntimeError(
-        f'{package} is a namespace package, which is invalid for '
-        '`get_installed_path`')
+        f'{package} is a namespace package, which is invalid for `get_installed_path`'
+    )
 
 
 def missing_pkg_resources(package_utils: ModuleType) -> None:
@@ -310,6 +226,7 @@ def compiled_preprocessing(runner: ModuleType) -> None:
     @functools.wraps(upstream)
     def maybe_compile(self, target: str) -> None:
         import torch
+
         if self.cfg.get('compile'):
             model = getattr(self.model, 'module', self.model)
             preprocessor = model.data_preprocessor
@@ -342,6 +259,7 @@ def array_as_radius(visualizer: ModuleType) -> None:
     longer taken for a number.
     """
     import numpy as np
+
     if np.lib.NumpyVersion(np.__version__) < '2.4.0':
         return
     upstream = visualizer.OpencvBackendVisualizer.draw_circles
@@ -353,3 +271,59 @@ def array_as_radius(visualizer: ModuleType) -> None:
         return upstream(self, center, radius, *args, **kwargs)
 
     visualizer.OpencvBackendVisualizer.draw_circles = draw_circles
+
+
+def json_predictions(utils: ModuleType) -> None:
+    """Let ``json`` write what the inferencer predicts.
+
+    Seen in mmpose 1.3.2, whose boxes' scores are NumPy's.
+    """
+    upstream = utils.split_instances
+
+    @functools.wraps(upstream)
+    def split_instances(instances) -> list[dict]:
+        persons = upstream(instances)
+        for person in persons:
+            if 'bbox_score' in person:
+                person['bbox_score'] = float(person['bbox_score'])
+        return persons
+
+    _replace(upstream, split_instances)
+
+
+def upright_photographs(inferencers: ModuleType) -> None:
+    """Let inferencers look at a photograph as one sees it, and as they draw it.
+
+    Seen in mmpose 1.3.2: they load images as the config's test data are
+    loaded, for COCO and MPII as the camera stored them, and draw into another
+    picture.
+    """
+    upstream = inferencers.BaseMMPoseInferencer._init_pipeline
+
+    @functools.wraps(upstream)
+    def init_pipeline(self, cfg):
+        pipeline = upstream(self, cfg)
+        for step in pipeline.transforms:
+            if getattr(step, 'color_type', None) == 'color_ignore_orientation':
+                step.color_type = 'color'
+        return pipeline
+
+    inferencers.BaseMMPoseInferencer._init_pipeline = init_pipeline
+
+
+def upright_videos(io: ModuleType) -> None:
+    """Let ``mmcv.VideoReader`` turn a phone's video as the file says.
+
+    Seen in mmcv 2.1.0 with OpenCV 4.11, which turns frames only when it is
+    asked to.
+    """
+    upstream = io.VideoReader.__init__
+
+    @functools.wraps(upstream)
+    def init(self, *args, **kwargs):
+        upstream(self, *args, **kwargs)
+        self._vcap.set(io.cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        self._width = int(self._vcap.get(io.CAP_PROP_FRAME_WIDTH))
+        self._height = int(self._vcap.get(io.CAP_PROP_FRAME_HEIGHT))
+
+    io.VideoReader.__init__ = init

@@ -1,4 +1,5 @@
 """How tools and commands say that something given to them is unusable."""
+
 import sys
 from typing import NoReturn
 

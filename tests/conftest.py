@@ -1,8 +1,13 @@
+import runpy
+import sys
+
 import pytest
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
+from paths import ROOT
+from synthetic import make_all
 
-import lpn_mmpose  # noqa: F401  mends MMPose before any test imports it
+import lpn_mmpose  # noqa: F401  patches MMPose before any test imports it
 
 
 def visualizer_classes(cls=Visualizer):
@@ -22,3 +27,38 @@ def nothing_left_behind():
     yield
     forget_visualizers()
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return make_all(tmp_path_factory.mktemp('tools'))
+
+
+@pytest.fixture
+def run(data, monkeypatch):
+    """Run a tool in this process, where ``data/`` lies."""
+    # laying out the configs in the logs would take half of the time
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+
+    def run(tool, *args):
+        monkeypatch.chdir(data)
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+
+    return run
+
+
+@pytest.fixture
+def fails(run, capsys):
+    """Run a tool that must end in one line, and return the line."""
+
+    def fails(tool, *args):
+        with pytest.raises(SystemExit) as end:
+            run(tool, *args)
+        assert end.value.code == 2
+        printed = capsys.readouterr()
+        (line,) = printed.err.splitlines()
+        assert line.startswith('error: ') and not printed.out
+        return line
+
+    return fails

@@ -3,33 +3,60 @@
 Plain NumPy, and pycocotools for OKS-AP, so that what the configs' metrics
 print can be compared with a second computation.
 """
+
 import contextlib
 import io
-from typing import Dict, List, Tuple
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-COCO_SIGMAS = np.array([
-    .026, .025, .025, .035, .035, .079, .079, .072, .072, .062, .062, .107,
-    .107, .087, .087, .089, .089
-])
-COCO_STATS = ('AP', 'AP .5', 'AP .75', 'AP (M)', 'AP (L)', 'AR', 'AR .5',
-              'AR .75', 'AR (M)', 'AR (L)')
+COCO_SIGMAS = np.array(
+    [
+        0.026,
+        0.025,
+        0.025,
+        0.035,
+        0.035,
+        0.079,
+        0.079,
+        0.072,
+        0.072,
+        0.062,
+        0.062,
+        0.107,
+        0.107,
+        0.087,
+        0.087,
+        0.089,
+        0.089,
+    ]
+)
+COCO_STATS = (
+    'AP',
+    'AP .5',
+    'AP .75',
+    'AP (M)',
+    'AP (L)',
+    'AR',
+    'AR .5',
+    'AR .75',
+    'AR (M)',
+    'AR (L)',
+)
 #: The columns of the MPII table and their joints.
 MPII_GROUPS = {
-    'Head': (9, ),
+    'Head': (9,),
     'Shoulder': (12, 13),
     'Elbow': (11, 14),
     'Wrist': (10, 15),
     'Hip': (2, 3),
     'Knee': (1, 4),
-    'Ankle': (0, 5)
+    'Ankle': (0, 5),
 }
 
 
-def annotated_box(bbox: List[float], width: int, height: int) -> List[float]:
+def annotated_box(bbox: list[float], width: int, height: int) -> list[float]:
     """Clip an annotation's xywh; the box ends at its last pixel."""
     x, y, w, h = bbox
     x, y = max(x, 0), max(y, 0)
@@ -38,9 +65,7 @@ def annotated_box(bbox: List[float], width: int, height: int) -> List[float]:
     return [x, y, right - x, bottom - y]
 
 
-def box_to_center_scale(
-        bbox: List[float],
-        aspect_ratio: float) -> Tuple[np.ndarray, np.ndarray]:
+def box_to_center_scale(bbox: list[float], aspect_ratio: float) -> tuple[np.ndarray, np.ndarray]:
     """Turn xywh into a crop's center and size, in pixels."""
     x, y, w, h = bbox
     w, h = max(w, h * aspect_ratio), max(h, w / aspect_ratio)
@@ -51,29 +76,29 @@ def box_to_center_scale(
 def rescore(box_score: float, keypoint_scores: np.ndarray) -> float:
     """Multiply the box's score by the mean of those above 0.2."""
     visible = keypoint_scores[keypoint_scores > 0.2]
-    return box_score * (visible.mean() if len(visible) else 0.)
+    return box_score * (visible.mean() if len(visible) else 0.0)
 
 
 def oks(a: np.ndarray, b: np.ndarray, area: float) -> float:
     """Object keypoint similarity of two poses (17, 2)."""
-    squared = ((a - b)**2).sum(-1)
-    return np.exp(-squared / (2 * COCO_SIGMAS)**2 / (2 * area)).mean()
+    squared = ((a - b) ** 2).sum(-1)
+    return np.exp(-squared / (2 * COCO_SIGMAS) ** 2 / (2 * area)).mean()
 
 
-def suppress(persons: List[dict]) -> List[dict]:
+def suppress(persons: list[dict]) -> list[dict]:
     """Drop persons like a better one of their image: OKS above 0.9."""
     kept = []
     for person in sorted(persons, key=lambda p: -p['score']):
         rivals = [k for k in kept if k['image_id'] == person['image_id']]
         if all(
-                oks(k['keypoints'], person['keypoints'],
-                    (k['area'] + person['area']) / 2) <= 0.9
-                for k in rivals):
+            oks(k['keypoints'], person['keypoints'], (k['area'] + person['area']) / 2) <= 0.9
+            for k in rivals
+        ):
             kept.append(person)
     return kept
 
 
-def coco_stats(annotations: str, persons: List[dict]) -> Dict[str, float]:
+def coco_stats(annotations: str, persons: list[dict]) -> dict[str, float]:
     """Evaluate poses with pycocotools.
 
     Args:
@@ -86,16 +111,20 @@ def coco_stats(annotations: str, persons: List[dict]) -> Dict[str, float]:
         dict(
             person,
             score=rescore(person['box_score'], person['keypoint_scores']),
-            area=float(np.prod(person['crop_size']))) for person in persons
+            area=float(np.prod(person['crop_size'])),
+        )
+        for person in persons
     ]
     results = [
         dict(
             image_id=person['image_id'],
             category_id=1,
-            keypoints=np.column_stack(
-                [person['keypoints'],
-                 person['keypoint_scores']]).ravel().tolist(),
-            score=float(person['score'])) for person in suppress(persons)
+            keypoints=np.column_stack([person['keypoints'], person['keypoint_scores']])
+            .ravel()
+            .tolist(),
+            score=float(person['score']),
+        )
+        for person in suppress(persons)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(annotations))
@@ -106,8 +135,13 @@ def coco_stats(annotations: str, persons: List[dict]) -> Dict[str, float]:
     return dict(zip(COCO_STATS, evaluation.stats))
 
 
-def pckh(predictions: np.ndarray, joints: np.ndarray, visible: np.ndarray,
-         head_boxes: np.ndarray, bias: float) -> Dict[str, float]:
+def pckh(
+    predictions: np.ndarray,
+    joints: np.ndarray,
+    visible: np.ndarray,
+    head_boxes: np.ndarray,
+    bias: float,
+) -> dict[str, float]:
     """PCKh in percent, by the columns of the published table.
 
     Args:

@@ -1,24 +1,19 @@
 """One small training run, looked at by every tool of tools/analysis."""
+
 import json
 
 import cv2
 import pytest
 from conftest import forget_visualizers
 from mmengine.config import Config
+from paths import LSPET, SMALL
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
-)
-from test_tools import (  # noqa: F401  fixtures
-    LSPET,
-    SMALL,
-    data,
-    fails,
-    run,
 )
 
 
 @pytest.fixture
-def trained(run, data, monkeypatch):  # noqa: F811
+def trained(run, data, monkeypatch):
     """Work directory of a run that was resumed, with the test's dump."""
     work_dir = data / 'work'
     if not work_dir.exists():
@@ -28,9 +23,16 @@ def trained(run, data, monkeypatch):  # noqa: F811
         forget_visualizers()
         run('train.py', LSPET, '--resume', *options, 'train_cfg.max_epochs=2')
         forget_visualizers()
-        run('test.py', LSPET, work_dir / 'epoch_2.pth', '--dump',
-            work_dir / 'dump.pkl', '--out', work_dir / 'metrics.json',
-            *options)
+        run(
+            'test.py',
+            LSPET,
+            work_dir / 'epoch_2.pth',
+            '--dump',
+            work_dir / 'dump.pkl',
+            '--out',
+            work_dir / 'metrics.json',
+            *options,
+        )
     return work_dir
 
 
@@ -38,7 +40,8 @@ def test_tensorboard(trained):
     first, second = (
         EventAccumulator(str(path)).Reload()
         for path in sorted(trained.glob('*/vis_data'))
-        if (path / 'scalars.json').exists())  # test.py writes none
+        if (path / 'scalars.json').exists()
+    )  # test.py writes none
     for events, steps in (first, [1, 2]), (second, [3, 4]):
         assert [event.step for event in events.Scalars('loss')] == steps
         assert events.Scalars('torso/PCK@0.2')
@@ -55,11 +58,10 @@ def test_no_tensorboard_unless_asked_for(value, count, monkeypatch):
     assert [backend.type for backend in backends] == types[:count]
 
 
-def test_analyze_logs(trained, run, tmp_path, capsys):  # noqa: F811
+def test_analyze_logs(trained, run, tmp_path, capsys):
     capsys.readouterr()
     out = tmp_path / 'new/curves.png'
-    run('analysis/analyze_logs.py', 'plot_curve', trained, '--out', out,
-        '--legend', 'tiny')
+    run('analysis/analyze_logs.py', 'plot_curve', trained, '--out', out, '--legend', 'tiny')
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'tiny' and 'epoch 2, iteration 4: loss' in lines[1]
     assert 'torso/PCK@0.2: last' in lines[2] and lines[-1] == f'drawn {out}'
@@ -68,7 +70,7 @@ def test_analyze_logs(trained, run, tmp_path, capsys):  # noqa: F811
     assert 's an iteration' in capsys.readouterr().out
 
 
-def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):  # noqa: F811
+def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):
     capsys.readouterr()
 
     def fail(*args):
@@ -81,7 +83,7 @@ def test_analyze_logs_bad_input(trained, fails, tmp_path, capsys):  # noqa: F811
     assert '--out curves.txt' in fail(trained, '--out', 'curves.txt')
 
 
-def test_analyze_errors(trained, run, data, tmp_path, capsys):  # noqa: F811
+def test_analyze_errors(trained, run, data, tmp_path, capsys):
     capsys.readouterr()
     args = [LSPET, trained / 'dump.pkl', '--out-dir', tmp_path, '--num', 3]
     run('analysis/analyze_errors.py', *args)
@@ -100,8 +102,7 @@ def test_analyze_errors(trained, run, data, tmp_path, capsys):  # noqa: F811
         assert truth.std() > 0 and (truth != prediction).any()
 
 
-def test_analyze_errors_where_the_images_went(
-        trained, run, fails, data, tmp_path, capsys):  # noqa: F811
+def test_analyze_errors_where_the_images_went(trained, run, fails, data, tmp_path, capsys):
     capsys.readouterr()
     images = data / 'data/lspet/images'
     args = [LSPET, trained / 'dump.pkl', '--out-dir', tmp_path]
@@ -115,20 +116,22 @@ def test_analyze_errors_where_the_images_went(
     assert '--thr' in fails('analysis/analyze_errors.py', *args, '--thr', -1)
 
 
-def test_browse_dataset(run, fails, data, tmp_path, capsys):  # noqa: F811
+def test_browse_dataset(run, fails, data, tmp_path, capsys):
     capsys.readouterr()
     out, sheet = tmp_path / 'out', tmp_path / 'sheets/train.png'
     args = [LSPET, '--output-dir', out, '--max-item-per-dataset', 3]
     run('analysis/browse_dataset.py', *args, '--contact-sheet', sheet)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == [
-        f'drawn 3 pictures in {out}', f'contact sheet {sheet}'
-    ]
+    assert lines[-2:] == [f'drawn 3 pictures in {out}', f'contact sheet {sheet}']
     picture, *others = (cv2.imread(str(path)) for path in out.iterdir())
     height, width = picture.shape[:2]  # the heatmaps lie below
     assert len(others) == 2 and height == 2 * width
     assert cv2.imread(str(sheet)).shape == (height + 18, 3 * width, 3)
     assert str(out) in fails('analysis/browse_dataset.py', *args)
-    line = fails('analysis/browse_dataset.py', LSPET, '--cfg-options',
-                 'train_dataloader.dataset.ann_file=no.json')
+    line = fails(
+        'analysis/browse_dataset.py',
+        LSPET,
+        '--cfg-options',
+        'train_dataloader.dataset.ann_file=no.json',
+    )
     assert 'no.json' in line

@@ -55,13 +55,9 @@ def test_everything_builds_and_runs(path, data, monkeypatch):
     assert torch.isfinite(losses['loss_kpt'])
 
     model.eval()
-    same = all(cfg[f'val_{part}'] == cfg[f'test_{part}']
-               for part in ('dataloader', 'evaluator'))
-    for split in ('test', ) if same else ('val', 'test'):
-        loader = dict(
-            cfg[f'{split}_dataloader'],
-            num_workers=0,
-            persistent_workers=False)
+    same = all(cfg[f'val_{part}'] == cfg[f'test_{part}'] for part in ('dataloader', 'evaluator'))
+    for split in ('test',) if same else ('val', 'test'):
+        loader = dict(cfg[f'{split}_dataloader'], num_workers=0, persistent_workers=False)
         loader = Runner.build_dataloader(loader)
         evaluator = Evaluator(cfg[f'{split}_evaluator'])
         evaluator.dataset_meta = loader.dataset.metainfo
@@ -73,23 +69,22 @@ def test_everything_builds_and_runs(path, data, monkeypatch):
 
 
 @pytest.mark.parametrize('path', RECIPES, ids=name)
-def test_recipe_is_the_releases(path):
+def test_recipe_is_the_originals(path):
     cfg = read(path)
     batch_size = cfg.train_dataloader.batch_size
     assert batch_size == 32
     assert cfg.auto_scale_lr.base_batch_size == 8 * batch_size
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr) == ('Adam', 1e-3)
-    scheduler, = cfg.param_scheduler
+    (scheduler,) = cfg.param_scheduler
     assert (scheduler.milestones, scheduler.gamma) == ([90, 120], 0.1)
     assert cfg.train_cfg.max_epochs == scheduler.end == 150
-    assert cfg.model.test_cfg == dict(
-        flip_test=True, flip_mode='heatmap', shift_heatmap=True)
+    assert cfg.model.test_cfg == dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True)
     assert cfg.codec.sigma == (3 if '384x288' in path.stem else 2)
 
     steps = [step.type for step in cfg.train_pipeline]
     assert 'RandomFlip' in steps and 'RandomHalfBody' not in steps
-    step, = [s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform']
+    (step,) = [s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform']
     degrees, scale = (40, 0.3) if 'coco' in path.stem else (30, 0.25)
     assert step.rotate_factor == 2 * degrees
     assert step.scale_factor == (1 - scale, 1 + scale)
@@ -135,8 +130,7 @@ def test_originals_of_others_get_the_input_and_decoder_they_had():
         codec = cfg.model.head.decoder
         assert codec.input_size == cfg.codec.input_size
         assert (codec.type, codec.beta) == ('BetaSoftArgmaxHeatmap', None)
-        assert cfg.model.test_cfg == dict(
-            flip_test=True, flip_mode='heatmap', shift_heatmap=True)
+        assert cfg.model.test_cfg == dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True)
 
 
 def test_coco_boxes(data, monkeypatch):
@@ -149,7 +143,7 @@ def test_coco_boxes(data, monkeypatch):
     cfg.merge_from_dict({'val_dataloader.dataset.bbox_file': None})
     assert len(DATASETS.build(cfg.val_dataloader.dataset)) == 4
 
-    metric, = Evaluator(cfg.val_evaluator).metrics
+    (metric,) = Evaluator(cfg.val_evaluator).metrics
     assert (metric.nms_mode, metric.nms_thr) == ('oks_nms', 0.9)
     assert metric.keypoint_score_thr == 0.2
     assert metric.score_mode == 'bbox_keypoint'

@@ -9,8 +9,8 @@ from mmengine.config import Config
 from scipy.io import savemat
 from synthetic import SIZE, make_all
 
-from lpn_mmpose import cli
-from lpn_mmpose.data_check import check_split
+from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 LPN = ROOT / 'configs/body_2d_keypoint/lpn'
@@ -39,8 +39,8 @@ def problems(config, split='val'):
 
 
 @pytest.mark.parametrize(
-    'config, keypoints', [(COCO, 16), (MPII, 16), (LSPET, 13)],
-    ids=['coco', 'mpii', 'lspet'])
+    'config, keypoints', [(COCO, 16), (MPII, 16), (LSPET, 13)], ids=['coco', 'mpii', 'lspet']
+)
 def test_whole_data(config, keypoints, data):
     for split in ('train', 'val'):
         report = check_split(Config.fromfile(config), split)
@@ -59,9 +59,7 @@ def test_missing_files(data):
     found = problems(COCO, 'train')['missing files and folders']
     assert len(found) == 2
     assert any('train_dataloader.dataset.ann_file' in line for line in found)
-    assert problems(COCO) == {
-        'missing images': ['data/coco/val2017/000000000002.jpg']
-    }
+    assert problems(COCO) == {'missing images': ['data/coco/val2017/000000000002.jpg']}
 
 
 def test_without_detections_the_rest_is_checked(data):
@@ -74,7 +72,7 @@ def test_without_detections_the_rest_is_checked(data):
 def test_broken_images(data):
     folder = data / 'coco/val2017'
     whole = (folder / '000000000001.jpg').read_bytes()
-    (folder / '000000000001.jpg').write_bytes(whole[:len(whole) // 2])
+    (folder / '000000000001.jpg').write_bytes(whole[: len(whole) // 2])
     (folder / '000000000002.jpg').write_text('not an image')
     found = problems(COCO)
     assert found.keys() == {'unreadable images'}
@@ -95,36 +93,49 @@ def test_coco_annotations_out_of_bounds(data):
 
     edit(data / 'coco/annotations/person_keypoints_val2017.json', change)
     found = problems(COCO)
-    line, = found.pop('keypoints outside of the image')
+    (line,) = found.pop('keypoints outside of the image')
     assert f'annotation 1: ({SIZE[0] + 5}, 20) in 120x160' in line
-    line, = found.pop('boxes outside of the image')
+    (line,) = found.pop('boxes outside of the image')
     assert 'annotation 2: xyxy [-30' in line
-    line, = found.pop('empty boxes')
+    (line,) = found.pop('empty boxes')
     assert 'annotation 3' in line
     assert not found
 
 
-@pytest.mark.parametrize('kind, message, change', [
-    ('repeated ids', 'annotation 1',
-     lambda c: c['annotations'][1].update(id=1)),
-    ('annotations of unknown images', 'image 99',
-     lambda c: c['annotations'][0].update(image_id=99)),
-    ('malformed annotations', 'not 3 x 17',
-     lambda c: c['annotations'][0]['keypoints'].pop()),
-    ('malformed annotations', 'flag not 0, 1, 2',
-     lambda c: c['annotations'][0]['keypoints'].__setitem__(2, 3)),
-    ('malformed annotations', 'num_keypoints is 3, 16 are',
-     lambda c: c['annotations'][0].update(num_keypoints=3)),
-    ('malformed annotations', "KeyError: 'bbox'",
-     lambda c: c['annotations'][0].pop('bbox')),
-    ('images of another size than annotated', '120x160, annotated 160x120',
-     lambda c: c['images'][0].update(width=160, height=120)),
-    ('other keypoints than the dataset type', "'clock' has a, b",
-     lambda c: c['categories'].append(
-         dict(id=2, name='clock', keypoints=['a', 'b']))),
-    ('nothing to read', 'no person',
-     lambda c: c['annotations'].clear()),
-])
+@pytest.mark.parametrize(
+    'kind, message, change',
+    [
+        ('repeated ids', 'annotation 1', lambda c: c['annotations'][1].update(id=1)),
+        (
+            'annotations of unknown images',
+            'image 99',
+            lambda c: c['annotations'][0].update(image_id=99),
+        ),
+        ('malformed annotations', 'not 3 x 17', lambda c: c['annotations'][0]['keypoints'].pop()),
+        (
+            'malformed annotations',
+            'flag not 0, 1, 2',
+            lambda c: c['annotations'][0]['keypoints'].__setitem__(2, 3),
+        ),
+        (
+            'malformed annotations',
+            'num_keypoints is 3, 16 are',
+            lambda c: c['annotations'][0].update(num_keypoints=3),
+        ),
+        ('malformed annotations', "KeyError: 'bbox'", lambda c: c['annotations'][0].pop('bbox')),
+        (
+            'images of another size than annotated',
+            '120x160, annotated 160x120',
+            lambda c: c['images'][0].update(width=160, height=120),
+        ),
+        (
+            'other keypoints than the dataset type',
+            "'clock' has a, b",
+            lambda c: c['categories'].append(dict(id=2, name='clock', keypoints=['a', 'b'])),
+        ),
+        ('nothing to read', 'no person', lambda c: c['annotations'].clear()),
+    ],
+)
 def test_coco_annotations(kind, message, change, data):
     edit(data / 'coco/annotations/person_keypoints_train2017.json', change)
     found = problems(COCO, 'train')
@@ -162,34 +173,34 @@ def test_mpii_annotations(data):
 
     edit(data / 'mpii/annotations/mpii_val.json', change)
     found = problems(MPII)
-    line, = found['keypoints outside of the image']
+    (line,) = found['keypoints outside of the image']
     assert 'entry 0: (-1, 4)' in line
-    assert [line[:7] for line in found['malformed annotations']
-            ] == ['entry 2', 'entry 3']
+    assert [line[:7] for line in found['malformed annotations']] == ['entry 2', 'entry 3']
 
 
-@pytest.mark.parametrize('boxes, message', [
-    (np.zeros((2, 2, 3)), '(2, 2, 4)'),
-    (np.zeros((2, 2, 4)), 'head box 0'),
-])
+@pytest.mark.parametrize(
+    'boxes, message',
+    [
+        (np.zeros((2, 2, 3)), '(2, 2, 4)'),
+        (np.zeros((2, 2, 4)), 'head box 0'),
+    ],
+)
 def test_mpii_head_boxes(boxes, message, data):
-    savemat(data / 'mpii/annotations/mpii_gt_val.mat',
-            dict(headboxes_src=boxes))
+    savemat(data / 'mpii/annotations/mpii_gt_val.mat', dict(headboxes_src=boxes))
     assert message in problems(MPII)['malformed annotations'][0]
 
 
 def test_wrapped_datasets_are_counted_together(data):
     cfg = Config.fromfile(COCO)
     inner = cfg.train_dataloader.dataset
-    cfg.train_dataloader.dataset = dict(
-        type='CombinedDataset', datasets=[inner, inner])
+    cfg.train_dataloader.dataset = dict(type='CombinedDataset', datasets=[inner, inner])
     assert check_split(cfg, 'train').persons == 8
 
 
 def test_unknown_dataset_type_is_named(data):
     cfg = Config.fromfile(COCO)
     cfg.train_dataloader.dataset.type = 'NoSuchDataset'
-    with pytest.raises(cli.InputError, match='NoSuchDataset'):
+    with pytest.raises(InputError, match='NoSuchDataset'):
         check_split(cfg, 'train')
 
 
@@ -198,15 +209,12 @@ def test_tool(data, capsys, monkeypatch):
     def run(*args):
         monkeypatch.setattr(sys, 'argv', ['check_data.py', *map(str, args)])
         with pytest.raises(SystemExit) as end:
-            runpy.run_path(
-                str(ROOT / 'tools/check_data.py'), run_name='__main__')
+            runpy.run_path(str(ROOT / 'tools/check_data.py'), run_name='__main__')
         return end.value.code or 0, capsys.readouterr()
 
     code, printed = run(COCO)
     assert code == 0 and '4/4' in printed.err, 'a progress bar'
-    assert printed.out.splitlines()[-2:] == [
-        'test: the data of val', 'all is well'
-    ]
+    assert printed.out.splitlines()[-2:] == ['test: the data of val', 'all is well']
     for path in data.glob('coco/val2017/*'):
         path.unlink()
     code, printed = run(COCO, '--limit', 1)

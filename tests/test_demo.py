@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lpn_mmpose.cli import InputError
-from lpn_mmpose.media import check_readable, keypoint_table, list_inputs
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.runtime.media import find_inputs, keypoint_table, read_image
 
 ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / 'demo/demo.jpg'
@@ -16,9 +16,8 @@ PHOTO = ROOT / 'demo/demo.jpg'
 
 def demo(*args):
     return subprocess.run(
-        [sys.executable, ROOT / 'tools/demo.py', *map(str, args)],
-        capture_output=True,
-        text=True)
+        [sys.executable, ROOT / 'tools/demo.py', *map(str, args)], capture_output=True, text=True
+    )
 
 
 def test_photo(tmp_path):
@@ -34,11 +33,10 @@ def test_photo(tmp_path):
     changed = np.abs(picture.astype(int) - photo).max(-1) > 60
     assert 0.01 < changed.mean() < 0.5  # a skeleton, and not all over
 
-    person, = json.loads((tmp_path / 'demo.json').read_text())
+    (person,) = json.loads((tmp_path / 'demo.json').read_text())
     keypoints = np.array(person['keypoints'])
     assert keypoints.shape == (14, 2)
-    for line, (x, y), score in zip(table[-14:], keypoints,
-                                   person['keypoint_scores']):
+    for line, (x, y), score in zip(table[-14:], keypoints, person['keypoint_scores']):
         assert line.split()[1:] == [f'{x:.1f}', f'{y:.1f}', f'{score:.2f}']
     # the worker stands upright: head above hips above ankles
     y = {line.split()[0]: float(line.split()[2]) for line in table[-14:]}
@@ -54,10 +52,10 @@ def test_folder_and_video(tmp_path):
     cv2.imwrite(str(folder / 'a.png'), photo)
     height, width = photo.shape[:2]
     writer = cv2.VideoWriter(
-        str(folder / 'b.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5,
-        (width // 2 * 2, height))
+        str(folder / 'b.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 5, (width // 2 * 2, height)
+    )
     for _ in range(3):
-        writer.write(photo[:, :width // 2 * 2])
+        writer.write(photo[:, : width // 2 * 2])
     writer.release()
 
     run = demo(folder, '--out-dir', tmp_path / 'out')
@@ -65,7 +63,7 @@ def test_folder_and_video(tmp_path):
     lines = run.stdout.splitlines()
     assert lines[0] == f'{folder / "a.png"}: frames 1, persons 1'
     assert f'{folder / "b.avi"}: frames 3, persons 3' in lines
-    skipped, = (line for line in lines if line.startswith('skipped'))
+    (skipped,) = (line for line in lines if line.startswith('skipped'))
     assert 'broken.jpg' in skipped
     for line in lines:
         if line.startswith(('drawn', 'JSON')):
@@ -78,7 +76,7 @@ def test_unusable_input_gives_one_line(name, tmp_path):
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'broken.jpg').write_bytes(b'no image')
     with pytest.raises(InputError, match=name):
-        check_readable(list_inputs(tmp_path / name)[0])
+        read_image(find_inputs(tmp_path / name)[0].source)
 
 
 def test_tool_ends_in_one_line(tmp_path):
@@ -90,5 +88,5 @@ def test_tool_ends_in_one_line(tmp_path):
 
 
 def test_table():
-    table = keypoint_table(['neck'], np.array([[1.25, 200.]]), np.array([0.5]))
+    table = keypoint_table(['neck'], np.array([[1.25, 200.0]]), np.array([0.5]))
     assert table.splitlines()[1].split() == ['neck', '1.2', '200.0', '0.50']

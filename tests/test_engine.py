@@ -19,14 +19,13 @@ from mmengine.runner import Runner
 from synthetic import make_all, make_lspet
 from torch import nn
 
-from lpn_mmpose import cli
+from lpn_mmpose.apis.train import check_compiler, use_bfloat16
 from lpn_mmpose.engine import AutocastOptimWrapper
-from lpn_mmpose.models.lpn_head import GroupedDeconv
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.models.heads.lpn_head import GroupedDeconv
 
 ROOT = Path(__file__).parents[1]
-LSPET = (
-    ROOT / 'configs/body_2d_keypoint/lpn/lspet/'
-    'td-hm_lpn50_1xb32-60e_lspet-128x128.py')
+LSPET = ROOT / 'configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspet-128x128.py'
 
 
 @pytest.fixture(scope='module')
@@ -51,11 +50,8 @@ def test_atomic_backend(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('bias', [False, True])
-@pytest.mark.parametrize('layout',
-                         [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize('in_channels, out_channels, groups', [(12, 4, 4),
-                                                               (6, 6, 6),
-                                                               (8, 4, 2)])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('in_channels, out_channels, groups', [(12, 4, 4), (6, 6, 6), (8, 4, 2)])
 def test_grouped_deconv(in_channels, out_channels, groups, layout, bias):
     """Values and gradients are those of PyTorch's own layer."""
     args = in_channels, out_channels, 4, 2, 1
@@ -84,28 +80,22 @@ def test_autocast():
     model = nn.Linear(4, 4)
     wrapper = build_optim_wrapper(
         model,
-        dict(
-            type='AutocastOptimWrapper',
-            dtype='bfloat16',
-            optimizer=dict(type='SGD', lr=0.1)))
+        dict(type='AutocastOptimWrapper', dtype='bfloat16', optimizer=dict(type='SGD', lr=0.1)),
+    )
     with wrapper.optim_context(model):
         out = model(torch.rand(2, 4))
     assert out.dtype is torch.bfloat16
     wrapper.update_params(out.float().sum())
     assert model.weight.dtype is torch.float32 and model.weight.grad is None
     with pytest.raises(ValueError, match='float16 use AmpOptimWrapper'):
-        AutocastOptimWrapper(
-            dtype='float16', optimizer=torch.optim.SGD(model.parameters()))
+        AutocastOptimWrapper(dtype='float16', optimizer=torch.optim.SGD(model.parameters()))
 
 
 @pytest.mark.parametrize('fast', [False, True])
 def test_autocast_by_the_machine(fast, monkeypatch):
-    monkeypatch.setattr(
-        'lpn_mmpose.engine.autocast_optim_wrapper.bfloat16_is_fast',
-        lambda: fast)
+    monkeypatch.setattr('lpn_mmpose.engine.autocast_optim_wrapper.bfloat16_is_fast', lambda: fast)
     model = nn.Linear(4, 4)
-    wrapper = AutocastOptimWrapper(
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
+    wrapper = AutocastOptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=0.1))
     with wrapper.optim_context(model):
         dtype = model(torch.rand(2, 4)).dtype
     assert dtype is (torch.bfloat16 if fast else torch.float32)
@@ -119,11 +109,10 @@ PLAIN_PIPELINE = [
     dict(
         type='GenerateTarget',
         encoder=dict(
-            type='BetaSoftArgmaxHeatmap',
-            input_size=(64, 64),
-            heatmap_size=(16, 16),
-            sigma=1.5)),
-    dict(type='PackPoseInputs')
+            type='BetaSoftArgmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5
+        ),
+    ),
+    dict(type='PackPoseInputs'),
 ]
 
 
@@ -136,14 +125,11 @@ def small_config(batch_size, ema=None, **settings):
     cfg.model.backbone.norm_eval = True
     cfg.custom_hooks = [] if ema is None else [ema]
     cfg.train_dataloader.dataset.pipeline = PLAIN_PIPELINE
-    cfg.val_dataloader.dataset.pipeline = [
-        *PLAIN_PIPELINE[:3], PLAIN_PIPELINE[4]
-    ]
+    cfg.val_dataloader.dataset.pipeline = [*PLAIN_PIPELINE[:3], PLAIN_PIPELINE[4]]
     cfg.test_dataloader.dataset = cfg.val_dataloader.dataset
     for split in ('train', 'val', 'test'):
         loader = cfg[f'{split}_dataloader']
-        loader.update(
-            batch_size=batch_size, num_workers=0, persistent_workers=False)
+        loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
     cfg.train_cfg.update(max_epochs=1, val_interval=1)
     cfg.default_hooks.logger.interval = 1
     cfg.merge_from_dict(settings)
@@ -159,8 +145,7 @@ def write(cfg, path):
 @pytest.fixture
 def train(data, monkeypatch):
     """Train a config in this process and return the runner."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode',
-                        lambda text, **_: (text, True))
+    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def train(cfg, work_dir, folder=data):
         monkeypatch.chdir(folder)
@@ -177,8 +162,7 @@ def test_channels_last_and_resume(train, tmp_path):
     """The same training in both layouts, and across a resume."""
     runs = {}
     for name, enable in (('nchw', False), ('nhwc', True)):
-        cfg = small_config(
-            2, **{'default_hooks.channels_last.enable': enable})
+        cfg = small_config(2, **{'default_hooks.channels_last.enable': enable})
         runs[name] = train(cfg, tmp_path / name)
     weight = runs['nhwc'].model.backbone.layer1[0].conv1.conv.weight
     assert weight.is_contiguous(memory_format=torch.channels_last)
@@ -221,7 +205,7 @@ def test_compile_trains(train, tmp_path):
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='no glibc')
 def test_reuse_memory(data, tmp_path):
     """A training step's tensors come back to the pages they had."""
-    code = '''
+    code = """
 import resource, sys, torch
 import lpn_mmpose.engine as engine
 if sys.argv[1] == 'reuse':
@@ -232,14 +216,17 @@ for repeat in range(8):
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     layers(torch.ones(8, 8, 128, 128)).sum().backward()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
-'''
+"""
     faults = {
         mode: int(
-            subprocess.run([sys.executable, '-c', code, mode],
-                           env=dict(os.environ, PYTHONPATH=str(ROOT)),
-                           check=True,
-                           capture_output=True,
-                           text=True).stdout)
+            subprocess.run(
+                [sys.executable, '-c', code, mode],
+                env=dict(os.environ, PYTHONPATH=str(ROOT)),
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
         for mode in ('reuse', 'release')
     }
     assert 10 * faults['reuse'] < faults['release'], faults
@@ -252,21 +239,14 @@ def distributed(config, work_dir, data, tool, *args):
         port = free.getsockname()[1]
     path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
     result = subprocess.run(
-        [
-            'bash',
-            str(ROOT / 'tools' / tool),
-            str(config), *args, '--work-dir',
-            str(work_dir)
-        ],
+        ['bash', str(ROOT / 'tools' / tool), str(config), *args, '--work-dir', str(work_dir)],
         cwd=data,
         env=dict(
-            os.environ,
-            PATH=path,
-            PORT=str(port),
-            PYTHONPATH=str(ROOT),
-            CUDA_VISIBLE_DEVICES=''),
+            os.environ, PATH=path, PORT=str(port), PYTHONPATH=str(ROOT), CUDA_VISIBLE_DEVICES=''
+        ),
         capture_output=True,
-        text=True)
+        text=True,
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
@@ -290,37 +270,44 @@ def test_two_processes_train_and_evaluate_as_one(train, tmp_path, capfd):
         'param_scheduler': None,
         'train_cfg.max_epochs': 2,
     }
-    metric = dict(type='TorsoPCKAccuracy', thr=(0.2, 1.))
+    metric = dict(type='TorsoPCKAccuracy', thr=(0.2, 1.0))
     settings.update(val_evaluator=metric, test_evaluator=metric)
     one = train(small_config(4, **settings), tmp_path / 'one', tmp_path)
     config = write(small_config(2, **settings), tmp_path / 'config.py')
     distributed(config, tmp_path / 'two', tmp_path, 'dist_train.sh', '2')
 
     states = [
-        torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True)
-        for name in ('one', 'two')
+        torch.load(tmp_path / name / 'epoch_2.pth', weights_only=True) for name in ('one', 'two')
     ]
     initial = Runner.from_cfg(
-        small_config(4, **settings, work_dir=str(tmp_path / 'initial'),
-                     experiment_name='initial'))
+        small_config(4, **settings, work_dir=str(tmp_path / 'initial'), experiment_name='initial')
+    )
     initial = initial.model.state_dict()
     for key, value in states[0]['state_dict'].items():
-        torch.testing.assert_close(
-            states[1]['state_dict'][key], value, rtol=1e-3, atol=5e-6)
+        torch.testing.assert_close(states[1]['state_dict'][key], value, rtol=1e-3, atol=5e-6)
     assert one.iter == states[1]['meta']['iter'] == 2
-    moved = max((initial[key] - value).abs().max()
-                for key, value in states[0]['state_dict'].items())
+    moved = max(
+        (initial[key] - value).abs().max() for key, value in states[0]['state_dict'].items()
+    )
     assert moved > 1e-4
 
     metrics = {}
     checkpoint = tmp_path / 'one/epoch_2.pth'
-    for name, arguments in (('one', ['dist_test.sh', '1']),
-                            ('two', ['dist_test.sh', '2'])):
+    for name, arguments in (('one', ['dist_test.sh', '1']), ('two', ['dist_test.sh', '2'])):
         script, processes = arguments
         out = tmp_path / f'{name}.json'
-        distributed(config, tmp_path / name, tmp_path, script,
-                    str(checkpoint), processes, '--out', str(out), '--dump',
-                    str(tmp_path / f'{name}.pkl'))
+        distributed(
+            config,
+            tmp_path / name,
+            tmp_path,
+            script,
+            str(checkpoint),
+            processes,
+            '--out',
+            str(out),
+            '--dump',
+            str(tmp_path / f'{name}.pkl'),
+        )
         metrics[name] = json.loads(out.read_text())
     assert metrics['one'] == metrics['two']
     assert 0 < metrics['one']['torso/PCK@1.0'] < 1
@@ -343,16 +330,16 @@ def test_auto_scale_lr_of_every_config():
 def test_compile_needs_a_compiler(monkeypatch):
     monkeypatch.setattr(shutil, 'which', lambda name: None)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    cli.check_compiler(Config(dict(compile=dict(backend='eager'))))
-    cli.check_compiler(Config(dict(compile=False)))
-    with pytest.raises(cli.InputError, match='needs a C.. compiler'):
-        cli.check_compiler(Config(dict(compile=True)))
+    check_compiler(Config(dict(compile=dict(backend='eager'))))
+    check_compiler(Config(dict(compile=False)))
+    with pytest.raises(InputError, match='needs a C.. compiler'):
+        check_compiler(Config(dict(compile=True)))
 
 
 def test_amp_option():
     cfg = Config.fromfile(LSPET)
-    cli.use_bfloat16(cfg)
+    use_bfloat16(cfg)
     assert cfg.optim_wrapper.dtype == 'bfloat16'
     cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    with pytest.raises(cli.InputError, match='optim_wrapper.type'):
-        cli.use_bfloat16(cfg)
+    with pytest.raises(InputError, match='optim_wrapper.type'):
+        use_bfloat16(cfg)

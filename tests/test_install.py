@@ -12,8 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def install():
-    spec = importlib.util.spec_from_file_location('install',
-                                                  ROOT / 'tools/install.py')
+    spec = importlib.util.spec_from_file_location('install', ROOT / 'tools/install.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -29,7 +28,7 @@ def message(install):
 @pytest.mark.parametrize('version', [(3, 9, 18), (3, 13, 0)])
 def test_unsupported_python(install, monkeypatch, version):
     monkeypatch.setattr(sys, 'version_info', version)
-    assert 'Python 3.%d is not supported' % version[1] in message(install)
+    assert f'Python 3.{version[1]} is not supported' in message(install)
 
 
 def test_no_compiler_for_xtcocotools(install, monkeypatch):
@@ -41,8 +40,7 @@ def test_no_compiler_for_xtcocotools(install, monkeypatch):
     install.check_python()
 
 
-@pytest.mark.parametrize('args', [(), ('--runtime', ), ('a', 'b'),
-                                  ('--other', )])
+@pytest.mark.parametrize('args', [(), ('--runtime',), ('a', 'b'), ('--other',)])
 def test_usage(install, monkeypatch, args):
     monkeypatch.setattr(sys, 'argv', ['install.py', *args])
     with pytest.raises(SystemExit, match='usage: install.py VENV'):
@@ -53,8 +51,7 @@ def test_one_folder_is_not_both_environments(install, monkeypatch, tmp_path):
     (tmp_path / 'bin').mkdir()
     (tmp_path / 'bin/python').write_text('')
     (tmp_path / install.STAMP).write_text('{"requirements": "x"}')
-    monkeypatch.setattr(sys, 'argv',
-                        ['install.py', str(tmp_path), '--runtime'])
+    monkeypatch.setattr(sys, 'argv', ['install.py', str(tmp_path), '--runtime'])
     with pytest.raises(SystemExit, match='give another folder'):
         install.main()
 
@@ -76,8 +73,7 @@ def test_no_network(install, monkeypatch):
         install.check_network(sys.executable)
 
 
-def test_fingerprint_changes_with_the_constraints(install, monkeypatch,
-                                                  tmp_path):
+def test_fingerprint_changes_with_the_constraints(install, monkeypatch, tmp_path):
     (tmp_path / 'requirements').mkdir()
     constraints = tmp_path / 'constraints.txt'
     constraints.write_text('numpy==1.26.4\n')
@@ -94,7 +90,8 @@ def test_every_requirement_is_pinned():
         lines = path.read_text().splitlines()
         return {
             re.split('[<>=;]', line)[0].lower().replace('_', '-')
-            for line in lines if not line.startswith('#')
+            for line in lines
+            if not line.startswith('#')
         }
 
     pinned = names(ROOT / 'constraints.txt')
@@ -103,9 +100,7 @@ def test_every_requirement_is_pinned():
 
 
 def test_help_lists_the_targets():
-    run = subprocess.run(['make', '-C', ROOT, 'help'],
-                         capture_output=True,
-                         text=True)
+    run = subprocess.run(['make', '-C', ROOT, 'help'], capture_output=True, text=True)
     assert run.returncode == 0
     for target in ('demo', 'test', 'runtime-env', 'lint'):
         assert f'make {target}' in run.stdout

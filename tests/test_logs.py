@@ -3,22 +3,21 @@ import json
 import numpy as np
 import pytest
 
-from lpn_mmpose import logs
-from lpn_mmpose.cli import InputError
+from lpn_mmpose.analysis import logs
+from lpn_mmpose.errors import InputError
 
 
 def train(epoch, iteration, loss, **more):
-    return dict(
-        lr=1e-3, loss=loss, epoch=epoch, iter=iteration, step=iteration, **more)
+    return dict(lr=1e-3, loss=loss, epoch=epoch, iter=iteration, step=iteration, **more)
 
 
 def val(epoch, pck):
     return {
         'torso/PCK@0.2': pck,
-        'torso/PCK@0.2/neck': 1.,
+        'torso/PCK@0.2/neck': 1.0,
         'data_time': 0.1,
         'time': 0.5,
-        'step': epoch
+        'step': epoch,
     }
 
 
@@ -54,8 +53,8 @@ def test_resumed_run_is_joined(resumed):
 
 
 def test_run_begun_anew_counts_alone(resumed):
-    write(resumed, '20260103_000000', train(1, 20, 4.))
-    assert logs.read_scalars(str(resumed)) == ([train(1, 20, 4.)], [])
+    write(resumed, '20260103_000000', train(1, 20, 4.0))
+    assert logs.read_scalars(str(resumed)) == ([train(1, 20, 4.0)], [])
 
 
 def test_one_start_or_one_file(resumed):
@@ -69,12 +68,10 @@ def test_summary(resumed):
     lines = logs.summary(logs.read_scalars(str(resumed)))
     assert lines == [
         'epoch 3, iteration 60: loss 5, lr 0.001',
-        'torso/PCK@0.2: last 0.2000 (epoch 3), best 0.3000 (epoch 2)'
+        'torso/PCK@0.2: last 0.2000 (epoch 3), best 0.3000 (epoch 2)',
     ]
-    rows = [], [dict(EPE=4., step=100), dict(EPE=5., step=200)]
-    assert logs.summary(rows) == [
-        'EPE: last 5.0000 (iteration 200), best 4.0000 (iteration 100)'
-    ]
+    rows = [], [dict(EPE=4.0, step=100), dict(EPE=5.0, step=200)]
+    assert logs.summary(rows) == ['EPE: last 5.0000 (iteration 200), best 4.0000 (iteration 100)']
 
 
 def test_bad_logs(tmp_path):
@@ -82,7 +79,7 @@ def test_bad_logs(tmp_path):
         logs.read_scalars('no')
     with pytest.raises(InputError, match='no work directory'):
         logs.read_scalars(str(tmp_path))
-    path = write(tmp_path, 'a', train(1, 1, 1.))
+    path = write(tmp_path, 'a', train(1, 1, 1.0))
     path.write_text('not JSON\n' + path.read_text())
     with pytest.raises(InputError, match='scalars.json, line 1 is no row'):
         logs.read_scalars(str(tmp_path))
@@ -93,7 +90,7 @@ def test_bad_logs(tmp_path):
 
 def test_runs_share_panels(resumed, tmp_path):
     one = logs.read_scalars(str(resumed))
-    other = [train(1, 10, 1.)], [dict(NME=0.5, step=1)]
+    other = [train(1, 10, 1.0)], [dict(NME=0.5, step=1)]
     keys = logs.default_keys([one, other])
     assert keys == ['loss', 'lr', 'torso/PCK@0.2', 'NME']
     figure = logs.draw_curves(dict(one=one, other=other), keys)
@@ -104,16 +101,18 @@ def test_runs_share_panels(resumed, tmp_path):
     np.testing.assert_array_equal(pck.lines[0].get_xdata(), [1, 2, 3])
     assert pck.get_xlabel() == 'epoch'
     assert loss.lines[1].get_color() == pck.lines[1].get_color()
-    names, = [[text.get_text() for text in legend.get_texts()]
-              for legend in figure.legends]
+    (names,) = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
     assert names == ['one', 'other']
 
 
 def test_iteration_times():
-    times = [(1, 9.), (1, 1.), (1, 2.), (2, 8.), (2, 3.)]
-    rows = [
-        train(epoch, i, 1., time=time, data_time=time / 4)
-        for i, (epoch, time) in enumerate(times, 1)
-    ], []
+    times = [(1, 9.0), (1, 1.0), (1, 2.0), (2, 8.0), (2, 3.0)]
+    rows = (
+        [
+            train(epoch, i, 1.0, time=time, data_time=time / 4)
+            for i, (epoch, time) in enumerate(times, 1)
+        ],
+        [],
+    )
     assert logs.iteration_times(rows) == dict(seconds=2, data_seconds=0.5)
     assert logs.iteration_times(rows, True)['seconds'] == 23 / 5

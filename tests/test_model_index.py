@@ -1,4 +1,5 @@
 """Our models by name, our configs by scope, in both kinds of install."""
+
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from mmpose.apis import MMPoseInferencer
 
-from lpn_mmpose import model_index
+from lpn_mmpose.zoo import model_index
 
 ROOT = Path(__file__).parents[1]
-COCO_CONFIG = ROOT.joinpath('configs', 'body_2d_keypoint', 'lpn', 'coco',
-                            'td-hm_lpn50_8xb32-150e_coco-256x192.py')
+COCO_CONFIG = ROOT.joinpath(
+    'configs', 'body_2d_keypoint', 'lpn', 'coco', 'td-hm_lpn50_8xb32-150e_coco-256x192.py'
+)
 
-METAFILE = '''
+METAFILE = """
 Models:
 - Name: td-hm_tiny_shipped
   Alias: [Tiny, tiny-pose]
@@ -29,7 +31,7 @@ Models:
   Weights: lpn_mmpose/weights/lost.pth
 - Name: td-hm_tiny_unpublished
   Config: configs/tiny/tiny.py
-'''
+"""
 
 
 @pytest.fixture(params=['checkout', 'wheel'])
@@ -41,8 +43,7 @@ def root(request, tmp_path, monkeypatch):
     tiny.mkdir(parents=True)
     (tiny / 'tiny.py').write_text(f'_base_ = {str(COCO_CONFIG)!r}')
     (tiny / 'metafile.yml').write_text(METAFILE)
-    (root / 'model-index.yml').write_text(
-        'Import:\n- configs/tiny/metafile.yml\n')
+    (root / 'model-index.yml').write_text('Import:\n- configs/tiny/metafile.yml\n')
     (package / 'weights').mkdir(parents=True)
     (package / 'weights' / 'tiny.pth').write_text('')
     monkeypatch.setattr(model_index, 'PACKAGE_DIR', package)
@@ -59,8 +60,7 @@ def test_mim_root_of_incomplete_install(tmp_path, monkeypatch):
         model_index.mim_root()
 
 
-@pytest.mark.parametrize('name',
-                         ['td-hm_tiny_shipped', 'tiny', 'TINY', 'tiny-pose'])
+@pytest.mark.parametrize('name', ['td-hm_tiny_shipped', 'tiny', 'TINY', 'tiny-pose'])
 def test_find_model(root, name):
     config, weights = model_index.find_model(name)
     assert config == str(root / 'configs/tiny/tiny.py')
@@ -77,12 +77,13 @@ def test_find_model_of_others(root):
     assert model_index.find_model('human') is None
 
 
-@pytest.mark.parametrize('name, why', [('lost', r'lost\.pth is missing'),
-                                       ('unpublished', 'none are published')])
+@pytest.mark.parametrize(
+    'name, why', [('lost', r'lost\.pth is missing'), ('unpublished', 'none are published')]
+)
 def test_find_model_without_weights(root, name, why):
     with pytest.raises(
-            FileNotFoundError,
-            match=rf'td-hm_tiny_{name}.*{why}.*tiny\.py.*pose2d_weights'):
+        FileNotFoundError, match=rf'td-hm_tiny_{name}.*{why}.*tiny\.py.*pose2d_weights'
+    ):
         model_index.find_model(f'td-hm_tiny_{name}')
 
 
@@ -93,8 +94,7 @@ def test_inferencer_by_name(root):
         model = MODELS.build(Config.fromfile(COCO_CONFIG).model)
     model.init_weights()
     torch.save(dict(state_dict=model.state_dict()), weights)
-    inferencer = MMPoseInferencer(
-        pose2d='tiny', det_model='whole_image', device='cpu')
+    inferencer = MMPoseInferencer(pose2d='tiny', det_model='whole_image', device='cpu')
     loaded = inferencer.inferencer.model.state_dict()
     for key, value in model.state_dict().items():
         assert torch.equal(loaded[key], value), key
@@ -106,6 +106,7 @@ def test_inferencer_by_name(root):
 def test_inferencer_knows_mmpose_models(root, monkeypatch):
     """A name that is not ours is still looked up in MMPose's index."""
     from mmengine.infer import BaseInferencer
+
     inferencer = BaseInferencer.__new__(MMPoseInferencer)
     inferencer.scope = 'mmpose'
     config, weights = inferencer._load_model_from_metafile('human')
@@ -117,8 +118,9 @@ def test_inferencer_knows_mmpose_models(root, monkeypatch):
 
 def test_config_scope(root, tmp_path):
     child = tmp_path / 'child.py'
-    child.write_text("_base_ = 'lpn_mmpose::tiny/tiny.py'\n"
-                     'model = dict(head=dict(out_channels=5))\n')
+    child.write_text(
+        "_base_ = 'lpn_mmpose::tiny/tiny.py'\nmodel = dict(head=dict(out_channels=5))\n"
+    )
     cfg = Config.fromfile(child)
     assert cfg.model.head.out_channels == 5
     # as the Runner does, from the registries of MMEngine
@@ -138,15 +140,15 @@ def test_config_scope_names_missing_file(root, tmp_path):
 @pytest.mark.parametrize('root', ['wheel'], indirect=True)
 def test_hub(root, monkeypatch):
     """``mmengine.hub`` reads installed packages alone, from ``.mim``."""
-    monkeypatch.setattr('mmengine.hub.hub.get_installed_path',
-                        lambda package: str(root.parent))
+    monkeypatch.setattr('mmengine.hub.hub.get_installed_path', lambda package: str(root.parent))
     cfg = get_config('lpn_mmpose::tiny/tiny.py')
     assert cfg.model.backbone.type == 'LPN'
 
 
 def test_list_models(root, monkeypatch):
     monkeypatch.setattr(MMPoseInferencer, '_get_repo_or_mim_dir', None)
-    monkeypatch.setattr('mmengine.infer.infer.BaseInferencer.'
-                        '_get_repo_or_mim_dir', lambda scope: str(root))
+    monkeypatch.setattr(
+        'mmengine.infer.infer.BaseInferencer._get_repo_or_mim_dir', lambda scope: str(root)
+    )
     names = MMPoseInferencer.list_models('lpn_mmpose')
     assert names[:3] == ['td-hm_tiny_shipped', 'Tiny', 'tiny-pose']

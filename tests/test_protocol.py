@@ -1,7 +1,8 @@
 """Each point of docs/protocol.md, against a second computation of it."""
+
 import json
 import re
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -37,12 +38,11 @@ BODY = ROOT / 'configs/body_2d_keypoint'
 COCO = BODY / 'lpn/coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
 MPII = BODY / 'lpn/mpii/td-hm_lpn50_8xb32-150e_mpii-256x256.py'
 #: The configs of the ten published rows, and of LPN at 384x288.
-PUBLISHED = sorted(BODY.glob('lpn/coco/*.py')) + [MPII] + sorted(
-    BODY.glob('*/*/*_official-*.py'))
+PUBLISHED = sorted(BODY.glob('lpn/coco/*.py')) + [MPII] + sorted(BODY.glob('*/*/*_official-*.py'))
 RESULTS = 'person_detection_results/COCO_val2017_detections_AP_H_56_person.json'
 
 
-@lru_cache(maxsize=None)
+@cache
 def read(path: Path) -> Config:
     cfg = Config.fromfile(path)
     import_modules_from_strings(**cfg.custom_imports)
@@ -72,26 +72,27 @@ def person(image_id, number, bbox, keypoints, flags, **more):
             area=float(bbox[2] * bbox[3] * 0.6),
             iscrowd=0,
             num_keypoints=int((flags > 0).sum()),
-            keypoints=triples.ravel().tolist()), **more)
+            keypoints=triples.ravel().tolist(),
+        ),
+        **more,
+    )
 
 
 def write_coco(root: Path, annotations, detections, size=(640, 480)):
     """Write val2017 with images of one colour, annotations and detections."""
     numbers = sorted({a['image_id'] for a in annotations})
-    images = [
-        dict(id=i, file_name=f'{i:012d}.png', width=size[0], height=size[1])
-        for i in numbers
-    ]
+    images = [dict(id=i, file_name=f'{i:012d}.png', width=size[0], height=size[1]) for i in numbers]
     (root / 'data/coco/val2017').mkdir(parents=True)
     for image in images:
         cv2.imwrite(
             str(root / 'data/coco/val2017' / image['file_name']),
-            np.full((size[1], size[0], 3), (128, 60, 200), np.uint8))
+            np.full((size[1], size[0], 3), (128, 60, 200), np.uint8),
+        )
     category = dict(id=1, name='person', keypoints=[], skeleton=[])
     write_json(
         root / 'data/coco/annotations/person_keypoints_val2017.json',
-        dict(
-            images=images, annotations=annotations, categories=[category]))
+        dict(images=images, annotations=annotations, categories=[category]),
+    )
     write_json(root / 'data/coco' / RESULTS, detections)
 
 
@@ -107,23 +108,23 @@ def random_coco(root: Path):
     for image_id in range(1, 13):
         for _ in range(rng.randint(2, 5)):
             height = rng.uniform(40, 300)
-            box = np.array([
-                rng.uniform(-5, 500),
-                rng.uniform(-5, 180), height * rng.uniform(.3, .7), height
-            ]).round(2)
+            box = np.array(
+                [rng.uniform(-5, 500), rng.uniform(-5, 180), height * rng.uniform(0.3, 0.7), height]
+            ).round(2)
             pose = box[:2] + rng.rand(17, 2) * box[2:]
-            flags = rng.choice([0, 1, 2], 17, p=[.2, .2, .6])
-            annotations.append(
-                person(image_id, len(annotations) + 1, box, pose, flags))
+            flags = rng.choice([0, 1, 2], 17, p=[0.2, 0.2, 0.6])
+            annotations.append(person(image_id, len(annotations) + 1, box, pose, flags))
             for _ in range(rng.choice([0, 1, 1, 1, 2])):
-                error = rng.randn(17, 2) * rng.uniform(0, .08) * height
+                error = rng.randn(17, 2) * rng.uniform(0, 0.08) * height
                 detections.append(
                     dict(
                         image_id=image_id,
                         category_id=1,
                         bbox=(box + rng.randn(4)).tolist(),
                         score=rng.rand(),
-                        pose=(pose + error).tolist()))
+                        pose=(pose + error).tolist(),
+                    )
+                )
         for scale in (30, 60, 120, 240):
             corner = rng.uniform(0, 250, 2)
             box = [*corner, scale, 1.5 * scale]
@@ -134,12 +135,15 @@ def random_coco(root: Path):
                     bbox=box,
                     score=rng.rand(),
                     # a wrong pose is of another size than its box
-                    pose=(corner + rng.rand(17, 2) * 100).tolist()))
+                    pose=(corner + rng.rand(17, 2) * 100).tolist(),
+                )
+            )
     crowd = dict(iscrowd=1, num_keypoints=0)
     annotations.append(
-        person(1,
-               len(annotations) + 1, [10, 10, 300, 200], np.zeros((17, 2)),
-               np.zeros(17), **crowd))
+        person(
+            1, len(annotations) + 1, [10, 10, 300, 200], np.zeros((17, 2)), np.zeros(17), **crowd
+        )
+    )
     write_coco(root, annotations, detections)
     return annotations, detections
 
@@ -152,7 +156,8 @@ def predicted(sample, keypoints, scores):
         keypoints=np.array(keypoints)[None],
         keypoint_scores=np.array(scores)[None],
         bboxes=truth.bboxes,
-        bbox_scores=truth.bbox_scores)
+        bbox_scores=truth.bbox_scores,
+    )
     return data_sample
 
 
@@ -168,7 +173,7 @@ def test_the_document_names_tests_that_exist():
     named = re.findall(r'`(test_\w+)(?:\.py)?::(test_\w+)`', text)
     assert len(named) > 20
     for module, function in named:
-        path, = ROOT.glob(f'tests/**/{module}.py')
+        (path,) = ROOT.glob(f'tests/**/{module}.py')
         assert f'\ndef {function}(' in path.read_text(), f'{module}::{function}'
     ours = re.findall(r'\ndef (test_\w+)\(', Path(__file__).read_text())
     assert not set(ours[1:]) - {function for _, function in named}
@@ -186,11 +191,11 @@ def test_all_rows_are_evaluated_alike():
             found = cfg[f'{split}_evaluator'].to_dict()
             expected = like[f'{split}_evaluator'].to_dict()
             bias = expected.pop('bias', None)
-            assert found.pop('bias', None) == (
-                bias if 'lpn' in path.name else None), path
+            assert found.pop('bias', None) == (bias if 'lpn' in path.name else None), path
             assert found == expected, path
         assert cfg.model.test_cfg == dict(
-            flip_test=True, flip_mode='heatmap', shift_heatmap=True), path
+            flip_test=True, flip_mode='heatmap', shift_heatmap=True
+        ), path
 
 
 # ---- input
@@ -204,18 +209,16 @@ def test_images_are_read_as_stored(path, tmp_path):
     file = tmp_path / 'image.jpg'
     Image.new('RGB', (40, 30)).save(file, exif=exif)
     cfg = read(path)
+    init_default_scope(cfg.default_scope)
     for split in ('val', 'test'):
         load = cfg[f'{split}_dataloader'].dataset.pipeline[0]
-        load = DATASETS.build(
-            dict(type='CocoDataset', lazy_init=True,
-                 pipeline=[load])).pipeline
+        load = DATASETS.build(dict(type='CocoDataset', lazy_init=True, pipeline=[load])).pipeline
         assert load(dict(img_path=str(file)))['img'].shape == (30, 40, 3)
 
 
 BOXES = {
     'inside': ([100.5, 60.25, 80, 200], [100.5, 60.25, 179.5, 259.25]),
-    'over the right and lower edge': ([600, 400, 90, 90],
-                                      [600, 400, 639, 479]),
+    'over the right and lower edge': ([600, 400, 90, 90], [600, 400, 639, 479]),
     # moved inside before it is clipped
     'over the left and upper edge': ([-10, -4, 50, 60], [0, 0, 49, 59]),
     'one pixel wide': ([20, 30, 1, 50], [20, 30, 20, 79]),
@@ -226,7 +229,7 @@ def test_ground_truth_boxes(coco, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags = np.full(17, 2)
     annotations = [
-        person(1, i, box, np.full((17, 2), 50.), flags)
+        person(1, i, box, np.full((17, 2), 50.0), flags)
         for i, (box, _) in enumerate(BOXES.values(), 1)
     ]
     write_coco(tmp_path, annotations, [])
@@ -254,14 +257,15 @@ def test_detected_boxes(coco, tmp_path, monkeypatch):
     boxes = [[-10.5, -4, 50, 60], [600, 400, 90, 90], [1, 2, 3, 4]]
     scores = [0.9, 0.3, 0.0001]
     detections = [
-        dict(image_id=1, category_id=1, bbox=box, score=score)
-        for box, score in zip(boxes, scores)
+        dict(image_id=1, category_id=1, bbox=box, score=score) for box, score in zip(boxes, scores)
     ]
     dog = dict(image_id=1, category_id=18, bbox=[1, 1, 9, 9], score=1)
     flags = np.full(17, 2)
-    write_coco(tmp_path,
-               [person(1, 1, [5, 5, 9, 9], np.full((17, 2), 9.), flags)],
-               detections[:1] + [dog] + detections[1:])
+    write_coco(
+        tmp_path,
+        [person(1, 1, [5, 5, 9, 9], np.full((17, 2), 9.0), flags)],
+        detections[:1] + [dog] + detections[1:],
+    )
     for split in ('val', 'test'):
         config = coco[f'{split}_dataloader'].dataset
         assert config.bbox_file == f'data/coco/{RESULTS}'
@@ -269,43 +273,47 @@ def test_detected_boxes(coco, tmp_path, monkeypatch):
         found = [dataset.get_data_info(i) for i in range(len(dataset))]
         x, y, w, h = np.transpose(boxes)
         np.testing.assert_allclose(
-            [info['bbox'][0] for info in found],
-            np.transpose([x, y, x + w, y + h]),
-            rtol=1e-6)
-        np.testing.assert_allclose(
-            np.ravel([info['bbox_score'] for info in found]), scores)
+            [info['bbox'][0] for info in found], np.transpose([x, y, x + w, y + h]), rtol=1e-6
+        )
+        np.testing.assert_allclose(np.ravel([info['bbox_score'] for info in found]), scores)
 
 
 @pytest.mark.parametrize(
-    'path', [COCO, COCO.with_name(COCO.name.replace('256x192', '384x288'))],
-    ids=['256x192', '384x288'])
+    'path',
+    [COCO, COCO.with_name(COCO.name.replace('256x192', '384x288'))],
+    ids=['256x192', '384x288'],
+)
 @pytest.mark.parametrize(
-    'bbox', [[100, 60, 80, 200], [50, 80, 300, 90], [-20, 3, 30, 40]],
-    ids=['tall', 'wide', 'square, outside'])
+    'bbox',
+    [[100, 60, 80, 200], [50, 80, 300, 90], [-20, 3, 30, 40]],
+    ids=['tall', 'wide', 'square, outside'],
+)
 def test_box_to_crop(path, bbox, tmp_path, monkeypatch):
     """1.25 times the box that has the input's aspect ratio; the crop maps
     its center to the middle, one scale for both axes."""
     monkeypatch.chdir(tmp_path)
-    points = np.arange(34.).reshape(17, 2) * 7
-    write_coco(tmp_path,
-               [person(1, 1, [5, 5, 9, 9], points, np.full(17, 2))],
-               [dict(image_id=1, category_id=1, bbox=bbox, score=1)])
+    points = np.arange(34.0).reshape(17, 2) * 7
+    write_coco(
+        tmp_path,
+        [person(1, 1, [5, 5, 9, 9], points, np.full(17, 2))],
+        [dict(image_id=1, category_id=1, bbox=bbox, score=1)],
+    )
     cfg = read(path)
     pipeline = cfg.val_dataloader.dataset.pipeline
     assert [step.type for step in pipeline] == [
-        'LoadImage', 'GetBBoxCenterScale', 'TopdownAffine', 'PackPoseInputs'
+        'LoadImage',
+        'GetBBoxCenterScale',
+        'TopdownAffine',
+        'PackPoseInputs',
     ]
-    dataset = DATASETS.build(
-        dict(cfg.val_dataloader.dataset, pipeline=pipeline[:3]))
-    results = dataset.pipeline(
-        dict(dataset.get_data_info(0), keypoints=points[None]))
+    dataset = DATASETS.build(dict(cfg.val_dataloader.dataset, pipeline=pipeline[:3]))
+    results = dataset.pipeline(dict(dataset.get_data_info(0), keypoints=points[None]))
     width, height = cfg.codec.input_size
     center, size = box_to_center_scale(bbox, width / height)
     np.testing.assert_allclose(results['input_center'], center, rtol=1e-5)
     np.testing.assert_allclose(results['input_scale'], size, rtol=1e-5)
     expected = (points - center) * width / size[0] + (width / 2, height / 2)
-    np.testing.assert_allclose(
-        results['transformed_keypoints'][0], expected, atol=2e-3)
+    np.testing.assert_allclose(results['transformed_keypoints'][0], expected, atol=2e-3)
     assert results['img'].shape == (height, width, 3)
 
 
@@ -316,23 +324,22 @@ def test_target_is_a_gaussian_at_a_whole_pixel(coco):
     """Of sigma 2, within 6 pixels, at int(x / 4 + 0.5); weight 0 where the
     joint is unlabelled or its Gaussian outside."""
     codec = KEYPOINT_CODECS.build(coco.codec)
-    keypoints = np.array([[[101.9, 38.1], [102., 38.], [-27., 40.],
-                           [-25., 40.], [50., 60.]]])
-    visible = np.array([[1., 1., 1., 1., 0.]], np.float32)
+    keypoints = np.array(
+        [[[101.9, 38.1], [102.0, 38.0], [-27.0, 40.0], [-25.0, 40.0], [50.0, 60.0]]]
+    )
+    visible = np.array([[1.0, 1.0, 1.0, 1.0, 0.0]], np.float32)
     encoded = codec.encode(keypoints, visible)
     y, x = np.mgrid[:64, :48]
     for k, (u, v) in enumerate([(25, 10), (26, 10)]):
         near = (abs(x - u) <= 6) & (abs(y - v) <= 6)
-        expected = np.exp(-((x - u)**2 + (y - v)**2) / 8) * near
-        np.testing.assert_allclose(
-            encoded['heatmaps'][k], expected, atol=1e-6)
+        expected = np.exp(-((x - u) ** 2 + (y - v) ** 2) / 8) * near
+        np.testing.assert_allclose(encoded['heatmaps'][k], expected, atol=1e-6)
     # int() rounds towards 0: -25 / 4 + 0.5 to -5, whose Gaussian ends at 1
     assert encoded['heatmaps'][3].any() and not encoded['heatmaps'][4].any()
-    np.testing.assert_array_equal(encoded['keypoint_weights'],
-                                  [[1, 1, 1, 1, 0]])
+    np.testing.assert_array_equal(encoded['keypoint_weights'], [[1, 1, 1, 1, 0]])
     # a Gaussian that ends just before the heatmap is an empty target; one
     # further away has no weight
-    far = codec.encode(np.array([[[-31., 40.], [-35., 40.], [240., 40.]]]))
+    far = codec.encode(np.array([[[-31.0, 40.0], [-35.0, 40.0], [240.0, 40.0]]]))
     assert not far['heatmaps'].any()
     np.testing.assert_array_equal(far['keypoint_weights'], [[1, 0, 0]])
 
@@ -341,17 +348,13 @@ def test_augmentation_is_clipped_not_truncated(coco, mpii):
     """Scale: normal, clipped at one std; angle: at two, in 60 % of cases."""
     for cfg, scale_std, degrees in ((coco, 0.3, 40), (mpii, 0.25, 30)):
         init_default_scope(cfg.default_scope)
-        step, = [
-            s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform'
-        ]
+        (step,) = [s for s in cfg.train_pipeline if s.type == 'ClippedBBoxTransform']
         pipeline = DATASETS.build(
-            dict(type='CocoDataset', lazy_init=True, pipeline=[step])).pipeline
+            dict(type='CocoDataset', lazy_init=True, pipeline=[step])
+        ).pipeline
         count = 40000
         np.random.seed(0)
-        results = pipeline(
-            dict(
-                bbox_center=np.zeros((count, 2)),
-                bbox_scale=np.ones((count, 2))))
+        results = pipeline(dict(bbox_center=np.zeros((count, 2)), bbox_scale=np.ones((count, 2))))
         assert not results['bbox_center'].any()
         scale, angle = results['bbox_scale'][:, 0], results['bbox_rotation']
         assert scale.min() == pytest.approx(1 - scale_std)
@@ -361,10 +364,8 @@ def test_augmentation_is_clipped_not_truncated(coco, mpii):
         assert abs(angle).max() == pytest.approx(2 * degrees)
         assert (angle == 0).mean() == pytest.approx(0.4, abs=0.01)
         turned = angle[angle != 0]
-        assert np.isclose(abs(turned), 2 * degrees).mean() == pytest.approx(
-            0.0455, abs=0.005)
-        assert (abs(turned) < degrees).mean() == pytest.approx(
-            0.6827, abs=0.01)
+        assert np.isclose(abs(turned), 2 * degrees).mean() == pytest.approx(0.0455, abs=0.005)
+        assert (abs(turned) < degrees).mean() == pytest.approx(0.6827, abs=0.01)
 
 
 # ---- flip test and decoding
@@ -376,7 +377,8 @@ def test_flip_pairs(path):
     dataset = CocoDataset(metainfo=meta, lazy_init=True)
     pairs = dict(
         coco=[(j, j + 1) for j in range(1, 17, 2)],
-        mpii=[(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)])
+        mpii=[(0, 5), (1, 4), (2, 3), (10, 15), (11, 14), (12, 13)],
+    )
     expected = np.arange(17 if 'coco' in path.name else 16)
     for a, b in pairs['coco' if 'coco' in path.name else 'mpii']:
         expected[[a, b]] = b, a
@@ -397,11 +399,8 @@ def test_flip_test_averages_a_shifted_flip(path):
     head.forward = lambda feats: torch.from_numpy(next(outputs).copy())
     meta = DATASETS.get(cfg.val_dataloader.dataset.type).METAINFO
     meta = CocoDataset(metainfo=meta, lazy_init=True).metainfo
-    samples = [
-        type('Sample', (), dict(metainfo=meta))()
-    ]  # all that a head reads of it
-    _, fields = head.predict([(), ()], samples,
-                             dict(cfg.model.test_cfg, output_heatmaps=True))
+    samples = [type('Sample', (), dict(metainfo=meta))()]  # all that a head reads of it
+    _, fields = head.predict([(), ()], samples, dict(cfg.model.test_cfg, output_heatmaps=True))
     swapped = flipped[:, meta['flip_indices']][..., ::-1]
     columns = [0, *range(width - 1)]
     expected = (plain + swapped[..., columns]) / 2
@@ -438,7 +437,9 @@ def coco_metric(cfg, dataset, tmp_path):
             cfg.val_evaluator,
             ann_file=None,
             format_only=True,
-            outfile_prefix=str(tmp_path / 'results')))
+            outfile_prefix=str(tmp_path / 'results'),
+        )
+    )
     metric.dataset_meta = dataset.metainfo
     return metric
 
@@ -446,21 +447,17 @@ def coco_metric(cfg, dataset, tmp_path):
 def coco_results(cfg, tmp_path, detections, poses, scores):
     """Write predictions as the config's metric does and read them."""
     flags = np.full(17, 2)
-    write_coco(tmp_path,
-               [person(1, 1, [5, 5, 9, 9], np.full((17, 2), 9.), flags)],
-               detections)
+    write_coco(tmp_path, [person(1, 1, [5, 5, 9, 9], np.full((17, 2), 9.0), flags)], detections)
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
     metric = coco_metric(cfg, dataset, tmp_path)
-    metric.process(None, [
-        predicted(dataset[i], poses[i], scores[i]).to_dict()
-        for i in range(len(dataset))
-    ])
+    metric.process(
+        None, [predicted(dataset[i], poses[i], scores[i]).to_dict() for i in range(len(dataset))]
+    )
     metric.evaluate(len(dataset))
     return json.loads((tmp_path / 'results.keypoints.json').read_text())
 
 
-def test_score_is_box_times_mean_of_visible_keypoints(coco, tmp_path,
-                                                      monkeypatch):
+def test_score_is_box_times_mean_of_visible_keypoints(coco, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     poses = np.random.RandomState(0).rand(3, 17, 2) * 400
     scores = np.full((3, 17), 0.1)
@@ -473,7 +470,8 @@ def test_score_is_box_times_mean_of_visible_keypoints(coco, tmp_path,
     results = coco_results(coco, tmp_path, detections, poses, scores)
     found = {r['keypoints'][0]: r['score'] for r in results}
     assert [found[pose[0, 0]] for pose in poses] == pytest.approx(
-        [0.5 * (0.21 + 0.8) / 2, 0.25 * 0.5, 0])
+        [0.5 * (0.21 + 0.8) / 2, 0.25 * 0.5, 0]
+    )
     # no box: COCO's tools take a prediction's area from its keypoints
     assert all('bbox' not in result for result in results)
 
@@ -491,18 +489,14 @@ def test_oks_nms(coco, tmp_path, monkeypatch):
     # neither the box's area nor that of its 1.25-fold gives the same
     assert oks(pose, pose + above, np.prod(box[2:])) < 0.9
     assert oks(pose, pose + above, np.prod(box[2:]) * 1.25**2) < 0.9
-    detections = [
-        dict(image_id=1, category_id=1, bbox=box, score=score)
-        for score in (0.5, 0.9)
-    ]
-    for index, (shift, kept) in enumerate([(above, [0.9]),
-                                           (below, [0.9, 0.5])]):
+    detections = [dict(image_id=1, category_id=1, bbox=box, score=score) for score in (0.5, 0.9)]
+    for index, (shift, kept) in enumerate([(above, [0.9]), (below, [0.9, 0.5])]):
         folder = tmp_path / str(index)
         folder.mkdir()
         monkeypatch.chdir(folder)
-        results = coco_results(coco, folder, detections,
-                               np.stack([pose, pose + shift]),
-                               np.ones((2, 17)))
+        results = coco_results(
+            coco, folder, detections, np.stack([pose, pose + shift]), np.ones((2, 17))
+        )
         assert [r['score'] for r in results] == pytest.approx(kept)
 
 
@@ -514,14 +508,20 @@ def crowd(tmp_path_factory):
 
 def predictions_of(cfg, annotations, detections, found_boxes):
     """Return each sample's prediction and what a second computation needs."""
-    boxed = detections if found_boxes else [
-        dict(
-            image_id=a['image_id'],
-            bbox=annotated_box(a['bbox'], 640, 480),
-            score=1.,
-            pose=np.reshape(a['keypoints'], (17, 3))[:, :2])
-        for a in annotations if a['num_keypoints']
-    ]
+    boxed = (
+        detections
+        if found_boxes
+        else [
+            dict(
+                image_id=a['image_id'],
+                bbox=annotated_box(a['bbox'], 640, 480),
+                score=1.0,
+                pose=np.reshape(a['keypoints'], (17, 3))[:, :2],
+            )
+            for a in annotations
+            if a['num_keypoints']
+        ]
+    )
     rng = np.random.RandomState(1)
     width, height = cfg.codec.input_size
     persons = []
@@ -535,14 +535,14 @@ def predictions_of(cfg, annotations, detections, found_boxes):
                 keypoints=pose,
                 keypoint_scores=rng.rand(17),
                 box_score=d['score'],
-                crop_size=box_to_center_scale(d['bbox'], width / height)[1]))
+                crop_size=box_to_center_scale(d['bbox'], width / height)[1],
+            )
+        )
     return persons
 
 
-@pytest.mark.parametrize('found_boxes', [True, False],
-                         ids=['detected', 'annotated'])
-def test_coco_results_equal_a_second_computation(found_boxes, coco, crowd,
-                                                 monkeypatch):
+@pytest.mark.parametrize('found_boxes', [True, False], ids=['detected', 'annotated'])
+def test_coco_results_equal_a_second_computation(found_boxes, coco, crowd, monkeypatch):
     """MMPose and xtcocotools against NumPy and pycocotools."""
     root, annotations, detections = crowd
     monkeypatch.chdir(root)
@@ -553,19 +553,16 @@ def test_coco_results_equal_a_second_computation(found_boxes, coco, crowd,
     persons = predictions_of(coco, annotations, detections, found_boxes)
     assert len(dataset) == len(persons)
     samples = [
-        predicted(dataset[i], p['keypoints'], p['keypoint_scores'])
-        for i, p in enumerate(persons)
+        predicted(dataset[i], p['keypoints'], p['keypoint_scores']) for i, p in enumerate(persons)
     ]
     results = evaluate(coco.val_evaluator, dataset, samples)
     expected = coco_stats(coco.val_evaluator.ann_file, persons)
     assert 0.1 < expected['AP'] < 0.9
     for key in COCO_STATS:
-        assert results[f'coco/{key}'] == pytest.approx(
-            expected[key], abs=5e-5), key
+        assert results[f'coco/{key}'] == pytest.approx(expected[key], abs=5e-5), key
 
     # the switch: MMPose sizes wrong predictions by their boxes
-    theirs = evaluate(
-        dict(coco.val_evaluator, type='CocoMetric'), dataset, samples)
+    theirs = evaluate(dict(coco.val_evaluator, type='CocoMetric'), dataset, samples)
     same = [key for key in COCO_STATS if key not in ('AP (M)', 'AP (L)')]
     for key in same:
         assert theirs[f'coco/{key}'] == results[f'coco/{key}']
@@ -589,10 +586,12 @@ def mpii_data(tmp_path_factory):
     people = [
         dict(
             image='000000001.jpg',
-            center=[60., 70.],
+            center=[60.0, 70.0],
             scale=0.4 + 0.01 * i,
             joints=joints[i].tolist(),
-            joints_vis=visible[i].astype(int).tolist()) for i in range(40)
+            joints_vis=visible[i].astype(int).tolist(),
+        )
+        for i in range(40)
     ]
     corners = rng.uniform(0, 60, (2, 40))
     heads = np.stack([corners, corners + rng.uniform(15, 60, (2, 40))])
@@ -601,7 +600,7 @@ def mpii_data(tmp_path_factory):
     savemat(folder / 'annotations/mpii_gt_val.mat', dict(headboxes_src=heads))
     # errors from nothing to two heads
     head = np.linalg.norm(heads[1] - heads[0], axis=0)[:, None, None]
-    errors = rng.randn(40, 16, 2) * head * rng.uniform(0, .5, (40, 16, 1))
+    errors = rng.randn(40, 16, 2) * head * rng.uniform(0, 0.5, (40, 16, 1))
     return root, joints, visible, heads, joints - 1 + errors
 
 
@@ -613,36 +612,29 @@ def test_mpii_box_to_crop(mpii, mpii_data, monkeypatch):
     for i in (0, 39):
         meta = dataset[i]['data_samples'].metainfo
         scale = 0.4 + 0.01 * i
-        np.testing.assert_allclose(
-            meta['input_center'], [59, 69 + 15 * scale], rtol=1e-6)
-        np.testing.assert_allclose(
-            meta['input_scale'], [250 * scale] * 2, rtol=1e-6)
+        np.testing.assert_allclose(meta['input_center'], [59, 69 + 15 * scale], rtol=1e-6)
+        np.testing.assert_allclose(meta['input_scale'], [250 * scale] * 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    'path', [p for p in PUBLISHED if 'mpii' in p.name],
-    ids=lambda path: path.stem)
-def test_mpii_results_equal_a_second_computation(path, mpii_data,
-                                                 monkeypatch):
+    'path', [p for p in PUBLISHED if 'mpii' in p.name], ids=lambda path: path.stem
+)
+def test_mpii_results_equal_a_second_computation(path, mpii_data, monkeypatch):
     """PCKh of every column; LPN's bias of one pixel, the head's 0.6, the
     threshold of 0.11 and the joints left out."""
     root, joints, visible, heads, predictions = mpii_data
     monkeypatch.chdir(root)
     cfg = read(path)
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
-    samples = [
-        predicted(dataset[i], predictions[i], np.ones(16)) for i in range(40)
-    ]
+    samples = [predicted(dataset[i], predictions[i], np.ones(16)) for i in range(40)]
     bias = 1 if 'lpn' in path.name else 0
     expected = pckh(predictions, joints, visible, heads, bias)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         results = evaluate(evaluator, dataset, samples)
         found = {key: results[f'{key} PCK'] for key in MPII_GROUPS}
-        found.update({
-            'Mean': results['PCK'],
-            'PCK@0.1': results['PCK@0.1'],
-            'Mean@0.1': results['Mean@0.1']
-        })
+        found.update(
+            {'Mean': results['PCK'], 'PCK@0.1': results['PCK@0.1'], 'Mean@0.1': results['Mean@0.1']}
+        )
         assert found == pytest.approx(expected, abs=5e-5)
     assert 30 < expected['Mean'] < 90
     # every constant of the definition is one that these data can tell
@@ -653,24 +645,17 @@ def test_mpii_results_equal_a_second_computation(path, mpii_data,
 
 def test_mpii_zero_based_training_and_the_bias(mpii, mpii_data, monkeypatch):
     """A network that answers what it is trained on is right in HRNet's
-    evaluation; the release's takes one pixel from it."""
+    evaluation; the original's takes one pixel from it."""
     root, joints, visible, heads, _ = mpii_data
     monkeypatch.chdir(root)
-    config = dict(
-        mpii.train_dataloader.dataset,
-        ann_file='annotations/mpii_val.json',
-        pipeline=[])
+    config = dict(mpii.train_dataloader.dataset, ann_file='annotations/mpii_val.json', pipeline=[])
     trained = DATASETS.build(config)
-    targets = np.concatenate(
-        [trained.get_data_info(i)['keypoints'] for i in range(40)])
+    targets = np.concatenate([trained.get_data_info(i)['keypoints'] for i in range(40)])
     np.testing.assert_allclose(targets, joints - 1, atol=1e-4)
     dataset = DATASETS.build(mpii.val_dataloader.dataset)
-    samples = [
-        predicted(dataset[i], targets[i], np.ones(16)) for i in range(40)
-    ]
+    samples = [predicted(dataset[i], targets[i], np.ones(16)) for i in range(40)]
     for bias in (0, 1):
-        results = evaluate(
-            dict(mpii.val_evaluator, bias=bias), dataset, samples)
+        results = evaluate(dict(mpii.val_evaluator, bias=bias), dataset, samples)
         expected = pckh(targets, joints, visible, heads, bias)
         assert results['PCK@0.1'] == pytest.approx(expected['PCK@0.1'])
         assert (expected['PCK@0.1'] == 100) == (bias == 0)
@@ -686,24 +671,21 @@ def test_flip_test_moves_mpii_keypoints_to_the_right(mpii):
         """Ideal, at the exact positions."""
         v, u = np.mgrid[:64, :64]
         center = points[0, :, :, None, None] / 4
-        return np.exp(-((u - center[:, 0])**2 + (v - center[:, 1])**2) /
-                      8).astype(np.float32)
+        return np.exp(-((u - center[:, 0]) ** 2 + (v - center[:, 1]) ** 2) / 8).astype(np.float32)
 
     mirrored = keypoints.copy()
     mirrored[..., 0] = 255 - mirrored[..., 0]
     flipped = heatmaps(mirrored)[..., ::-1]
     shifted = flipped[..., [0, *range(63)]]
-    for maps, bias in ((heatmaps(keypoints), 0.),
-                       ((heatmaps(keypoints) + shifted) / 2, 0.5)):
+    for maps, bias in ((heatmaps(keypoints), 0.0), ((heatmaps(keypoints) + shifted) / 2, 0.5)):
         decoded, _ = codec.decode(maps)
         error = (decoded - keypoints)[0].mean(0)
         np.testing.assert_allclose(error, [bias, 0], atol=0.12)
 
 
 @pytest.mark.parametrize('path', [COCO, MPII], ids=['coco', 'mpii'])
-def test_samples_reach_the_model_as_they_are(path, crowd, mpii_data,
-                                             monkeypatch):
-    """The mean and std that the release states, on pixels from 0 to 1."""
+def test_samples_reach_the_model_as_they_are(path, crowd, mpii_data, monkeypatch):
+    """The mean and std that the original code states, on pixels from 0 to 1."""
     monkeypatch.chdir(crowd[0] if 'coco' in path.name else mpii_data[0])
     cfg = read(path)
     sample = DATASETS.build(cfg.val_dataloader.dataset)[0]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose.publish import publish
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.zoo.publishing import publish
 
 TOOL = Path(__file__).parents[1] / 'tools/model_converters/publish_model.py'
 
@@ -23,11 +23,10 @@ def checkpoint(tmp_path):
             state_dict=model.state_dict(),
             optimizer=torch.optim.Adam(model.parameters()).state_dict(),
             message_hub=dict(log_scalars={}),
-            meta=dict(
-                cfg='depth = 50',
-                epoch=3,
-                seed=1,
-                dataset_meta=dict(sigmas=np.arange(3.)))), path)
+            meta=dict(cfg='depth = 50', epoch=3, seed=1, dataset_meta=dict(sigmas=np.arange(3.0))),
+        ),
+        path,
+    )
     return path
 
 
@@ -38,6 +37,7 @@ def test_keeps_weights_and_meta_alone(checkpoint, tmp_path):
     assert path.stat().st_size < checkpoint.stat().st_size
 
     from mmengine.runner.checkpoint import _load_checkpoint
+
     small = _load_checkpoint(str(path), map_location='cpu')
     full = _load_checkpoint(str(checkpoint), map_location='cpu')
     assert set(small) == {'state_dict', 'meta'}
@@ -52,22 +52,23 @@ def test_keeps_weights_and_meta_alone(checkpoint, tmp_path):
 def test_fp32_is_exact(checkpoint, tmp_path):
     path = publish(checkpoint, tmp_path / 'lpn.pth', half=False, digest=False)
     assert path == tmp_path / 'lpn.pth'
-    small, full = (
-        torch.load(p, weights_only=True)['state_dict']
-        for p in (path, checkpoint))
+    small, full = (torch.load(p, weights_only=True)['state_dict'] for p in (path, checkpoint))
     assert all(torch.equal(small[key], full[key]) for key in full)
 
 
 def test_tool_names_what_it_cannot_read(tmp_path):
     torch.save(dict(weight=torch.zeros(1)), tmp_path / 'bare.pth')
     (tmp_path / 'junk.pth').write_text('junk')
-    for name, message in (('no.pth', 'does not exist'),
-                          ('junk.pth', 'cannot be read'),
-                          ('bare.pth', 'not an MMEngine checkpoint')):
+    for name, message in (
+        ('no.pth', 'does not exist'),
+        ('junk.pth', 'cannot be read'),
+        ('bare.pth', 'not an MMEngine checkpoint'),
+    ):
         run = subprocess.run(
             [sys.executable, TOOL, tmp_path / name, tmp_path / 'dst.pth'],
             capture_output=True,
-            text=True)
+            text=True,
+        )
         assert run.returncode == 2
         assert message in run.stderr and 'Traceback' not in run.stderr
         assert name in run.stderr.splitlines()[-1]

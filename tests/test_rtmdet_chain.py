@@ -1,26 +1,15 @@
 """MMDet's RTMDet as the detector before LPN, in MMPose's inferencer."""
-import os.path as osp
+
 import sys
-from pathlib import Path
 
 import mmcv
 import numpy as np
 import pytest
-import torch
 from mmdet.apis import DetInferencer
-from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope, init_default_scope
-from mmengine.utils import get_installed_path
+from mmengine.registry import DefaultScope
 from mmpose.apis import MMPoseInferencer
-from torch.nn.modules.batchnorm import _BatchNorm
-
-POSE_CONFIG = Path(__file__).parents[1].joinpath(
-    'configs', 'body_2d_keypoint', 'lpn', 'coco',
-    'td-hm_lpn50_8xb32-150e_coco-256x192.py')
-DETECTOR_CONFIG = osp.join(
-    get_installed_path('mmpose'), '.mim', 'demo', 'mmdetection_cfg',
-    'rtmdet_nano_320-8xb32_coco-person.py')
+from paths import COCO, DETECTOR_CONFIG
+from random_models import save_random, spread_boxes
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -38,43 +27,13 @@ def image():
     return (63 * np.stack(waves, -1) + 128).astype(np.uint8)
 
 
-def save_random(config, path, change=None):
-    """Save a model with random weights as MMEngine does."""
-    cfg = Config.fromfile(config)
-    init_default_scope(cfg.default_scope)
-    torch.manual_seed(0)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    # norm layers that know their inputs, or random weights fade the image
-    for module in model.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = 1.
-    with torch.no_grad():
-        model.train()(torch.randn(2, 3, 320, 320), None, 'tensor')
-    if change is not None:
-        change(model)
-    meta = {}
-    if cfg.default_scope == 'mmdet':
-        meta['dataset_meta'] = dict(classes=('person', ), palette=[(0, 0, 0)])
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return str(path)
-
-
-def spread_boxes(detector):
-    """Scores about 0.5, and boxes that overlap their neighbours."""
-    head = detector.bbox_head
-    for cls, reg in zip(head.rtm_cls, head.rtm_reg):
-        torch.nn.init.normal_(cls.weight, std=0.01)
-        torch.nn.init.zeros_(cls.bias)
-        torch.nn.init.constant_(reg.bias, 3.)
-
-
 @pytest.fixture(scope='module')
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp('weights')
     return dict(
-        pose2d_weights=save_random(POSE_CONFIG, folder / 'lpn.pth'),
-        det_weights=save_random(DETECTOR_CONFIG, folder / 'rtmdet.pth',
-                                spread_boxes))
+        pose2d_weights=save_random(COCO, folder / 'lpn.pth'),
+        det_weights=save_random(DETECTOR_CONFIG, folder / 'rtmdet.pth', spread_boxes),
+    )
 
 
 def test_chain(image, weights, tmp_path, monkeypatch):
@@ -89,8 +48,8 @@ def test_chain(image, weights, tmp_path, monkeypatch):
 
     monkeypatch.setattr(nms_module, 'nms', counting_nms)
     detector = DetInferencer(
-        DETECTOR_CONFIG, weights['det_weights'], device='cpu',
-        scope='mmdet', show_progress=False)
+        DETECTOR_CONFIG, weights['det_weights'], device='cpu', scope='mmdet', show_progress=False
+    )
     found = detector(image)['predictions'][0]
     scores, boxes = np.array(found['scores']), np.array(found['bboxes'])
     assert len(suppressed) == 1 and suppressed[0] > 0
@@ -99,15 +58,10 @@ def test_chain(image, weights, tmp_path, monkeypatch):
     path = str(tmp_path / 'waves.png')
     mmcv.imwrite(image, path)
     inferencer = MMPoseInferencer(
-        pose2d=str(POSE_CONFIG),
-        det_model=DETECTOR_CONFIG,
-        det_cat_ids=[0],
-        device='cpu',
-        **weights)
+        pose2d=str(COCO), det_model=DETECTOR_CONFIG, det_cat_ids=[0], device='cpu', **weights
+    )
     fifth = float(np.sort(scores)[-5])
-    result = next(
-        inferencer(
-            path, bbox_thr=fifth, nms_thr=1., out_dir=str(tmp_path / 'out')))
+    result = next(inferencer(path, bbox_thr=fifth, nms_thr=1.0, out_dir=str(tmp_path / 'out')))
     assert len(suppressed) == 2
     people = result['predictions'][0]
     kept = scores > fifth
@@ -118,8 +72,9 @@ def test_chain(image, weights, tmp_path, monkeypatch):
         keypoints = np.array(person['keypoints'])
         x1, y1, x2, y2 = person['bbox'][0]
         # the crop is 1.25 times the box, enlarged to 3:4
-        reach = 1.25 / 2 * np.array(
-            [max(x2 - x1, (y2 - y1) * 3 / 4), max(y2 - y1, (x2 - x1) * 4 / 3)])
+        reach = (
+            1.25 / 2 * np.array([max(x2 - x1, (y2 - y1) * 3 / 4), max(y2 - y1, (x2 - x1) * 4 / 3)])
+        )
         centre = np.array([x1 + x2, y1 + y2]) / 2
         assert keypoints.shape == (17, 2)
         assert np.all(np.abs(keypoints - centre) <= reach + 1)

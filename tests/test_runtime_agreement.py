@@ -1,20 +1,23 @@
 """The runtime and MMPose give the same keypoints."""
+
 from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from mmpose.apis import MMPoseInferencer, inference_topdown
+from paths import DETECTOR_CONFIG
+from random_models import save_random, spread_boxes
 
-from lpn_mmpose.cli import load_config
 from lpn_mmpose.deploy import export as deploy
 from lpn_mmpose.deploy.export import export
-from lpn_mmpose.model_index import find_model
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
 from lpn_mmpose.runtime.engines import ENGINES
-from lpn_mmpose.runtime.engines import find_model as find_exported
+from lpn_mmpose.runtime.engines import find_exported_model as find_exported
 from lpn_mmpose.runtime.pose import DEFAULT_MODEL
 from lpn_mmpose.runtime.tracking import pairwise_iou
+from lpn_mmpose.utils.config import load_config
+from lpn_mmpose.zoo.model_index import find_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,15 +28,15 @@ def test_agrees_with_mmpose_inferencer(tmp_path):
     # the config's test_cfg flips
     export(load_config(config), weights, path, flip=True)
     photo = cv2.imread(str(ROOT / 'demo/demo.jpg'))
-    boxes = np.float32([[0, 0, *photo.shape[1::-1]], [20, 10, 220, 320],
-                        [-30, 40, 150, 400], [5, 5, 80, 90]])
-    inferencer = MMPoseInferencer(
-        config, weights, device='cpu', show_progress=False)
+    boxes = np.float32(
+        [[0, 0, *photo.shape[1::-1]], [20, 10, 220, 320], [-30, 40, 150, 400], [5, 5, 80, 90]]
+    )
+    inferencer = MMPoseInferencer(config, weights, device='cpu', show_progress=False)
     whole = next(inferencer(photo))['predictions'][0][0]
     # the inferencer takes boxes from a detector alone, and passes them here
     persons = [
-        person.pred_instances for person in inference_topdown(
-            inferencer.inferencer.model, photo, boxes)
+        person.pred_instances
+        for person in inference_topdown(inferencer.inferencer.model, photo, boxes)
     ]
     wanted = np.concatenate([person.keypoints for person in persons])
     np.testing.assert_allclose(wanted[0], whole['keypoints'], atol=1e-3)
@@ -42,8 +45,8 @@ def test_agrees_with_mmpose_inferencer(tmp_path):
         distance = np.linalg.norm(keypoints - wanted, axis=-1)
         assert (distance <= 0.5).mean() >= 0.99, distance
         np.testing.assert_allclose(
-            scores, [person.keypoint_scores[0] for person in persons],
-            atol=0.02)
+            scores, [person.keypoint_scores[0] for person in persons], atol=0.02
+        )
 
 
 def test_the_shipped_export_is_of_the_shipped_weights():
@@ -52,12 +55,12 @@ def test_the_shipped_export_is_of_the_shipped_weights():
     path = find_exported(DEFAULT_MODEL)
     meta = PoseRuntime().meta
     assert meta == replace(
-        deploy.pose_meta(model, flip=False, decode=False, precision='fp16'),
-        version=meta.version)
+        deploy.pose_meta(model, flip=False, decode=False, precision='fp16'), version=meta.version
+    )
     images = deploy.check_images(meta, 2)
     difference, spread = deploy.check(
-        deploy.run_file(path, meta, images),
-        deploy.reference(model, meta, images), meta)
+        deploy.run_file(path, meta, images), deploy.reference(model, meta, images), meta
+    )
     assert difference <= 2e-3 * spread
     assert path.stat().st_size < 6.2e6
 
@@ -65,19 +68,17 @@ def test_the_shipped_export_is_of_the_shipped_weights():
 def test_boxes_agree_with_mmdet(tmp_path):
     from mmdet.apis import DetInferencer
     from mmengine.registry import DefaultScope
-    from test_rtmdet_chain import DETECTOR_CONFIG, save_random, spread_boxes
+
     with DefaultScope.overwrite_default_scope('mmpose'):
-        weights = save_random(DETECTOR_CONFIG, tmp_path / 'rtmdet.pth',
-                              spread_boxes)
+        weights = save_random(DETECTOR_CONFIG, tmp_path / 'rtmdet.pth', spread_boxes)
         path = tmp_path / 'rtmdet.onnx'
         export(load_config(DETECTOR_CONFIG), weights, path)
         image = cv2.imread(str(ROOT / 'demo/demo.jpg'))
         found = DetInferencer(
-            DETECTOR_CONFIG, weights, device='cpu', scope='mmdet',
-            show_progress=False)(image)['predictions'][0]
+            DETECTOR_CONFIG, weights, device='cpu', scope='mmdet', show_progress=False
+        )(image)['predictions'][0]
     boxes, scores = PersonDetector(path)(image)
-    expected, expected_scores = (
-        np.array(found[key]) for key in ('bboxes', 'scores'))
+    expected, expected_scores = (np.array(found[key]) for key in ('bboxes', 'scores'))
     # those in the padding right of the photograph are no persons
     expected = np.clip(expected, 0, np.tile(image.shape[1::-1], 2))
     inside = (expected[:, 2:] > expected[:, :2]).all(-1)
@@ -85,6 +86,7 @@ def test_boxes_agree_with_mmdet(tmp_path):
     assert len(boxes) > 10 and len(expected) > 10
     # random weights magnify rounding, so that suppression may differ
     same = (pairwise_iou(boxes, expected) > 0.95) & (
-        np.abs(scores[:, None] - expected_scores) < 1e-3)
+        np.abs(scores[:, None] - expected_scores) < 1e-3
+    )
     assert same.any(0).mean() > 0.9 and same.any(1).mean() > 0.9
     assert same.any(0)[:10].all() and same.any(1)[:10].all()

@@ -1,6 +1,5 @@
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -11,64 +10,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.apis import init_model
-from synthetic import make_all
+from paths import COCO, LSPET, MPII, ROOT, SMALL
 
-from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity, complexity_table
-from lpn_mmpose.model_index import find_model, metafiles
-from lpn_mmpose.model_zoo import published_rows
-
-ROOT = Path(__file__).parents[1]
-LPN = ROOT / 'configs/body_2d_keypoint/lpn'
-COCO = LPN / 'coco/td-hm_lpn50_8xb32-150e_coco-256x192.py'
-MPII = LPN / 'mpii/td-hm_lpn50_8xb32-150e_mpii-256x256.py'
-LSPET = min(LPN.glob('lspet/td-hm_lpn50_*.py'))
-
-#: Two iterations an epoch, everything in this process.
-SMALL = [
-    'train_dataloader.batch_size=2', 'val_dataloader.batch_size=4',
-    'test_dataloader.batch_size=4', 'train_cfg.val_interval=1',
-    'default_hooks.checkpoint.interval=1', 'default_hooks.logger.interval=1'
-] + [
-    f'{split}_dataloader.{option}' for split in ('train', 'val', 'test')
-    for option in ('num_workers=0', 'persistent_workers=False')
-]
-
-
-@pytest.fixture(scope='module')
-def data(tmp_path_factory):
-    return make_all(tmp_path_factory.mktemp('tools'))
-
-
-@pytest.fixture
-def run(data, monkeypatch):
-    """Run a tool in this process, where ``data/`` lies."""
-    # laying out the configs in the logs would take half of the time
-    monkeypatch.setattr('mmengine.config.config.FormatCode',
-                        lambda text, **_: (text, True))
-
-    def run(tool, *args):
-        monkeypatch.chdir(data)
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
-        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
-
-    return run
-
-
-@pytest.fixture
-def fails(run, capsys):
-    """Run a tool that must end in one line, and return the line."""
-
-    def fails(tool, *args):
-        with pytest.raises(SystemExit) as end:
-            run(tool, *args)
-        assert end.value.code == 2
-        printed = capsys.readouterr()
-        line, = printed.err.splitlines()
-        assert line.startswith('error: ') and not printed.out
-        return line
-
-    return fails
+from lpn_mmpose.analysis.complexity import complexity, complexity_table
+from lpn_mmpose.apis.mmpose_tools import mmpose_tool
+from lpn_mmpose.datasets.data_check import data_paths
+from lpn_mmpose.errors import InputError
+from lpn_mmpose.utils.checkpoint import check_checkpoint
+from lpn_mmpose.zoo.model_index import find_model, metafiles
+from lpn_mmpose.zoo.published import published_rows
 
 
 @pytest.fixture(scope='module')
@@ -81,9 +31,10 @@ def checkpoint(data):
 
 
 @pytest.mark.parametrize(
-    'config, metric', [(COCO, 'coco/AP'), (MPII, 'PCK'),
-                       (LSPET, 'torso/PCK@0.2')],
-    ids=['coco', 'mpii', 'lspet'])
+    'config, metric',
+    [(COCO, 'coco/AP'), (MPII, 'PCK'), (LSPET, 'torso/PCK@0.2')],
+    ids=['coco', 'mpii', 'lspet'],
+)
 def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
     options = ['--work-dir', tmp_path, '--cfg-options', *SMALL]
     run('train.py', config, *options, 'train_cfg.max_epochs=1')
@@ -98,13 +49,22 @@ def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
     last = torch.load(tmp_path / 'epoch_2.pth', weights_only=True)
     assert last['meta']['epoch'] == 2
 
-    run('test.py', config, tmp_path / 'epoch_2.pth', '--out',
-        tmp_path / 'metrics.json', '--dump', tmp_path / 'dump.pkl',
-        '--show-dir', tmp_path / 'show', *options)
+    run(
+        'test.py',
+        config,
+        tmp_path / 'epoch_2.pth',
+        '--out',
+        tmp_path / 'metrics.json',
+        '--dump',
+        tmp_path / 'dump.pkl',
+        '--show-dir',
+        tmp_path / 'show',
+        *options,
+    )
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     printed = dict(
-        line.rsplit(': ', 1)
-        for line in capsys.readouterr().out.splitlines()[-len(metrics):])
+        line.rsplit(': ', 1) for line in capsys.readouterr().out.splitlines()[-len(metrics) :]
+    )
     assert float(printed[metric]) == pytest.approx(metrics[metric], abs=1e-4)
     assert (tmp_path / 'dump.pkl').stat().st_size > 0
     assert list(tmp_path.rglob('show/*'))
@@ -113,15 +73,24 @@ def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
 def test_exported_model(run, fails, data, tmp_path, capsys):
     config, weights = find_model('lpn50-lsp')
     exported = tmp_path / 'lpn50.onnx'
-    run(ROOT / 'tools/deployment/export.py', config, weights, '--flip', '-o',
-        exported)
+    run(ROOT / 'tools/deployment/export.py', config, weights, '--flip', '-o', exported)
     capsys.readouterr()
     results = []
     for model in (weights, exported):
         out = tmp_path / 'metrics.json'
-        run('test.py', config, model, '--out', out, '--work-dir', tmp_path,
-            '--show-dir', tmp_path / f'show-{Path(model).suffix[1:]}',
-            '--cfg-options', *SMALL)
+        run(
+            'test.py',
+            config,
+            model,
+            '--out',
+            out,
+            '--work-dir',
+            tmp_path,
+            '--show-dir',
+            tmp_path / f'show-{Path(model).suffix[1:]}',
+            '--cfg-options',
+            *SMALL,
+        )
         results.append(json.loads(out.read_text()))
     assert results[0]['torso/PCK@0.2'] > 0
     assert results[1] == pytest.approx(results[0], abs=1e-6)
@@ -130,8 +99,7 @@ def test_exported_model(run, fails, data, tmp_path, capsys):
     line = fails('test.py', COCO, exported)
     assert f'{exported} finds 14 keypoints' in line
     assert 'have 17 (nose, ...)' in line
-    assert 'broken.xml cannot be loaded' in fails(
-        'test.py', COCO, touched(tmp_path / 'broken.xml'))
+    assert 'broken.xml cannot be loaded' in fails('test.py', COCO, touched(tmp_path / 'broken.xml'))
 
 
 def touched(path):
@@ -140,13 +108,20 @@ def touched(path):
 
 
 def test_auto_scale_lr_no_validate(run, tmp_path):
-    run('train.py', COCO, '--work-dir', tmp_path, '--auto-scale-lr',
-        '--no-validate', '--cfg-options',
-        *[option for option in SMALL
-          if not option.startswith('val_')], 'train_cfg.max_epochs=1')
+    run(
+        'train.py',
+        COCO,
+        '--work-dir',
+        tmp_path,
+        '--auto-scale-lr',
+        '--no-validate',
+        '--cfg-options',
+        *[option for option in SMALL if not option.startswith('val_')],
+        'train_cfg.max_epochs=1',
+    )
     assert not list(tmp_path.glob('best_*.pth'))
     state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
-    group, = state['optimizer']['param_groups']
+    (group,) = state['optimizer']['param_groups']
     assert group['initial_lr'] == pytest.approx(1e-3 * 2 / 256)
 
 
@@ -160,12 +135,15 @@ def test_bad_config(tool, fails, tmp_path):
     assert str(broken) in line and 'no_such_base.py' in line
 
 
-@pytest.mark.parametrize('key, value', [
-    ('train_dataloader.dataset.ann_file', 'no.json'),
-    ('train_dataloader.dataset.data_prefix.img', 'no/'),
-    ('val_dataloader.dataset.data_root', 'no/'),
-    ('val_evaluator.ann_file', 'no.json'),
-])
+@pytest.mark.parametrize(
+    'key, value',
+    [
+        ('train_dataloader.dataset.ann_file', 'no.json'),
+        ('train_dataloader.dataset.data_prefix.img', 'no/'),
+        ('val_dataloader.dataset.data_root', 'no/'),
+        ('val_evaluator.ann_file', 'no.json'),
+    ],
+)
 def test_missing_training_data(key, value, fails):
     line = fails('train.py', COCO, '--cfg-options', f'{key}={value}')
     assert value in line and '--cfg-options' in line
@@ -179,18 +157,28 @@ def test_bad_options(fails, checkpoint):
 
 
 def test_missing_test_data(fails, checkpoint):
-    line = fails('test.py', COCO, checkpoint, '--cfg-options',
-                 'test_dataloader.dataset.bbox_file=no.json')
+    line = fails(
+        'test.py', COCO, checkpoint, '--cfg-options', 'test_dataloader.dataset.bbox_file=no.json'
+    )
     assert 'no.json' in line
     assert 'test_dataloader.dataset.bbox_file=None' in line
-    line = fails('test.py', MPII, checkpoint, '--cfg-options',
-                 'test_dataloader.dataset.headbox_file=no.mat')
+    line = fails(
+        'test.py', MPII, checkpoint, '--cfg-options', 'test_dataloader.dataset.headbox_file=no.mat'
+    )
     assert 'no.mat' in line
 
 
 def test_ground_truth_boxes(run, checkpoint, tmp_path):
-    run('test.py', COCO, checkpoint, '--work-dir', tmp_path, '--cfg-options',
-        *SMALL, 'test_dataloader.dataset.bbox_file=None')
+    run(
+        'test.py',
+        COCO,
+        checkpoint,
+        '--work-dir',
+        tmp_path,
+        '--cfg-options',
+        *SMALL,
+        'test_dataloader.dataset.bbox_file=None',
+    )
 
 
 def test_bad_checkpoint(fails, checkpoint, tmp_path):
@@ -201,8 +189,7 @@ def test_bad_checkpoint(fails, checkpoint, tmp_path):
     line = fails('test.py', COCO, text)
     assert f'checkpoint {text} cannot be read' in line
 
-    line = fails('test.py', COCO, checkpoint, '--cfg-options',
-                 'model.backbone.depth=101')
+    line = fails('test.py', COCO, checkpoint, '--cfg-options', 'model.backbone.depth=101')
     # 17 more blocks of 3 convs, 3 norm layers and a global-context block
     missing = 17 * (3 + 3 * 4 + 8)
     assert f'{missing} missing' in line and '0 unexpected' in line
@@ -219,21 +206,19 @@ def test_bad_checkpoint_to_resume(fails, checkpoint, tmp_path):
 
 
 def test_finetuning_takes_another_head(checkpoint):
-    cli.check_checkpoint(
-        str(checkpoint), Config.fromfile(MPII), strict=False)
-    mobilenet = Config(
-        dict(model=dict(type='MobileNetV2'), default_scope='mmpose'))
-    with pytest.raises(cli.InputError, match='another model'):
-        cli.check_checkpoint(str(checkpoint), mobilenet, strict=False)
+    check_checkpoint(str(checkpoint), Config.fromfile(MPII), strict=False)
+    mobilenet = Config(dict(model=dict(type='MobileNetV2'), default_scope='mmpose'))
+    with pytest.raises(InputError, match='another model'):
+        check_checkpoint(str(checkpoint), mobilenet, strict=False)
 
 
 def test_data_paths_of_wrapped_datasets():
     inner = dict(data_root='root', ann_file='a.json', data_prefix=dict(img=''))
     paths = [('ann_file', 'root/a.json'), ('data_prefix.img', 'root/')]
     wrapped = dict(type='CombinedDataset', datasets=[inner, inner])
-    assert list(cli.data_paths(wrapped)) == 2 * paths
+    assert list(data_paths(wrapped)) == 2 * paths
     wrapped = dict(type='RepeatDataset', dataset=inner)
-    assert list(cli.data_paths(wrapped)) == paths
+    assert list(data_paths(wrapped)) == paths
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA is there')
@@ -243,10 +228,9 @@ def test_without_cuda(fails):
 
 
 def test_complexity_by_hand():
-    """One conv 2x3x3x3 and one deconv 2x2x4x4 on 8 x 6 pixels."""
+    """One conv 2x3x3x3 and one deconv 2x2x4x4 on pixels 6 wide and 8 high."""
 
     class Model(torch.nn.Module):
-
         def __init__(self):
             super().__init__()
             self.conv = torch.nn.Conv2d(3, 2, 3, padding=1, bias=False)
@@ -255,23 +239,24 @@ def test_complexity_by_hand():
         def forward(self, inputs, data_samples, mode):
             return self.deconv(self.conv(inputs))
 
-    assert complexity(Model(), (8, 6)) == dict(
+    assert complexity(Model(), (6, 8)) == dict(
         input_shape=[1, 3, 8, 6],
         params=54 + 66,
         macs=(54 + 64) * 48,
-        gflops_release=(54 * 48 + 64 * 4 * 48) / 1024**3)
+        gflops_original=(54 * 48 + 64 * 4 * 48) / 1024**3,
+    )
 
 
-@pytest.mark.parametrize('depth, gflops, params', [(50, 1.008, 2911153),
-                                                   (101, 1.414, 5353458),
-                                                   (152, 1.822, 7377459)])
+@pytest.mark.parametrize(
+    'depth, gflops, params', [(50, 1.008, 2911153), (101, 1.414, 5353458), (152, 1.822, 7377459)]
+)
 def test_get_flops(depth, gflops, params, run, capsys):
     config = str(COCO).replace('lpn50', f'lpn{depth}')
     run('analysis/get_flops.py', config, '--json')
     result = json.loads(capsys.readouterr().out)
     assert result['input_shape'] == [1, 3, 256, 192]
     assert result['params'] == params
-    assert result['gflops_release'] == pytest.approx(gflops, abs=5e-4)
+    assert result['gflops_original'] == pytest.approx(gflops, abs=5e-4)
 
 
 def test_get_flops_table(run, fails, capsys):
@@ -281,7 +266,7 @@ def test_get_flops_table(run, fails, capsys):
     assert 'does not exist' in fails('analysis/get_flops.py', 'no/such.py')
 
 
-#: GFLOPs by the release's rule and how they give the published digit.
+#: GFLOPs by the original's rule and how they give the published digit.
 PUBLISHED_GFLOPS = {
     ('MPII', 'pose_resnet_50'): (11.99, 'rounded'),
     ('MPII', 'lpn_50'): (1.34, 'rounded'),
@@ -303,28 +288,27 @@ def test_get_flops_of_the_published_tables(run, capsys):
     assert found.keys() == PUBLISHED_GFLOPS.keys()
     metafile_params = {
         model['Config']: model['Metadata']['Parameters']
-        for content in metafiles() for model in content['Models']
+        for content in metafiles()
+        for model in content['Models']
     }
     for key, (gflops, explanation) in PUBLISHED_GFLOPS.items():
         result = found[key]
         digits = 3 if gflops < 2 and key[0] == 'COCO' else 2
-        assert result['gflops_release'] == pytest.approx(
-            gflops, abs=0.6 * 10**-digits), key
+        assert result['gflops_original'] == pytest.approx(gflops, abs=0.6 * 10**-digits), key
         assert result['gflops_explanation'] == explanation, key
-        assert result['params_explanation'] == (
-            'cut off' if key[1] == 'lpn_101' else 'rounded'), key
+        assert result['params_explanation'] == ('cut off' if key[1] == 'lpn_101' else 'rounded'), (
+            key
+        )
         assert result['params'] == metafile_params[result['config']], key
     printed = complexity_table(results, markdown=True).splitlines()
     assert len(printed) == 12 and 'DIFFERS' not in ''.join(printed)
 
 
 def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
-    row, = [
-        row for row in published_rows()
-        if (row.dataset, row.method) == ('COCO', 'lpn_50')
-    ]
-    monkeypatch.setattr('lpn_mmpose.model_zoo.published_rows',
-                        lambda: [replace(row, params='2.8M')])
+    (row,) = [row for row in published_rows() if (row.dataset, row.method) == ('COCO', 'lpn_50')]
+    monkeypatch.setattr(
+        'lpn_mmpose.zoo.published.published_rows', lambda: [replace(row, params='2.8M')]
+    )
     with pytest.raises(SystemExit) as end:
         run('analysis/get_flops.py', '--table')
     assert end.value.code == 1
@@ -335,12 +319,14 @@ def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
 
 def test_mmposes_own_tool_trains_our_config(data, tmp_path):
     """As ``mim train mmpose CONFIG`` does, without importing us first."""
-    tool = cli.mmpose_tool('train').__file__
+    tool = mmpose_tool('train').__file__
     args = [COCO, '--work-dir', tmp_path, '--cfg-options', *SMALL]
-    subprocess.run([sys.executable, tool, *args, 'train_cfg.max_epochs=1'],
-                   cwd=data,
-                   env=dict(os.environ, PYTHONPATH=str(ROOT)),
-                   check=True)
+    subprocess.run(
+        [sys.executable, tool, *args, 'train_cfg.max_epochs=1'],
+        cwd=data,
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        check=True,
+    )
     assert next(tmp_path.glob('best_coco_AP_epoch_1.pth'))
 
 
@@ -355,13 +341,20 @@ def test_dist_scripts_on_cpus(script, data, checkpoint, tmp_path):
     args = [COCO, 2] if script == 'dist_train.sh' else [COCO, checkpoint, 2]
     result = subprocess.run(
         [
-            'bash', ROOT / 'tools' / script, *map(str, args), '--work-dir',
-            tmp_path, '--cfg-options', *SMALL, 'train_cfg.max_epochs=1'
+            'bash',
+            ROOT / 'tools' / script,
+            *map(str, args),
+            '--work-dir',
+            tmp_path,
+            '--cfg-options',
+            *SMALL,
+            'train_cfg.max_epochs=1',
         ],
         cwd=data,
         env=dict(os.environ, PATH=path, PORT=str(port)),
         capture_output=True,
-        text=True)
+        text=True,
+    )
     assert result.returncode == 0, result.stderr
     assert 'Distributed training: True' in result.stdout + result.stderr
     # two of the four images go to each process
@@ -372,10 +365,13 @@ def test_dist_scripts_on_cpus(script, data, checkpoint, tmp_path):
         assert result.stdout.count('\ncoco/AP: ') == 1
 
 
-@pytest.mark.parametrize('script, arguments, tool', [
-    ('slurm_train.sh', ['part', 'job', 'config.py', 'work'], 'train'),
-    ('slurm_test.sh', ['part', 'job', 'config.py', 'a.pth'], 'test'),
-])
+@pytest.mark.parametrize(
+    'script, arguments, tool',
+    [
+        ('slurm_train.sh', ['part', 'job', 'config.py', 'work'], 'train'),
+        ('slurm_test.sh', ['part', 'job', 'config.py', 'a.pth'], 'test'),
+    ],
+)
 def test_slurm_scripts(script, arguments, tool, tmp_path, monkeypatch):
     """What a stand-in for srun gets is what MMPose's tool understands."""
     srun = tmp_path / 'srun'
@@ -383,20 +379,25 @@ def test_slurm_scripts(script, arguments, tool, tmp_path, monkeypatch):
     srun.chmod(0o755)
     result = subprocess.run(
         ['bash', ROOT / 'tools' / script, *arguments, '--cfg-options', 'a=1'],
-        env=dict(
-            os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16'),
+        env=dict(os.environ, PATH=f'{tmp_path}:{os.environ["PATH"]}', GPUS='16'),
         capture_output=True,
         text=True,
-        check=True)
+        check=True,
+    )
     words = result.stdout.splitlines()
     split = words.index('python')
-    assert {'-p', 'part', '--job-name=job', '--ntasks=16',
-            '--ntasks-per-node=8', '--gres=gpu:8'} <= set(words[:split])
+    assert {
+        '-p',
+        'part',
+        '--job-name=job',
+        '--ntasks=16',
+        '--ntasks-per-node=8',
+        '--gres=gpu:8',
+    } <= set(words[:split])
     assert words[split + 1] == '-u'
     assert Path(words[split + 2]).samefile(ROOT / f'tools/{tool}.py')
-    monkeypatch.setattr(sys, 'argv', words[split + 2:])
-    args = cli.mmpose_tool(tool).parse_args()
+    monkeypatch.setattr(sys, 'argv', words[split + 2 :])
+    args = mmpose_tool(tool).parse_args()
     assert args.launcher == 'slurm' and args.config == 'config.py'
     assert args.cfg_options == dict(a=1)
-    assert (args.work_dir if tool == 'train' else args.checkpoint
-            ) == arguments[-1]
+    assert (args.work_dir if tool == 'train' else args.checkpoint) == arguments[-1]

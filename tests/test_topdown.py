@@ -8,7 +8,7 @@ from mmpose.datasets.transforms import GetBBoxCenterScale, TopdownAffine
 from mmpose.structures.bbox import get_warp_matrix
 
 import lpn_mmpose  # noqa: F401
-from lpn_mmpose import topdown
+from lpn_mmpose.runtime import topdown
 
 GOLDEN = Path(__file__).parent / 'golden'
 INPUT_SIZE = (192, 256)
@@ -39,8 +39,7 @@ def within_one_grey_level(actual, golden):
 def test_boxes_to_center_scale_golden(boxes, crops):
     center, scale = topdown.boxes_to_center_scale(boxes, INPUT_SIZE)
     assert center.dtype == scale.dtype == np.float32
-    np.testing.assert_allclose(
-        np.hstack([center, scale]), crops['center_scale'], atol=1e-4)
+    np.testing.assert_allclose(np.hstack([center, scale]), crops['center_scale'], atol=1e-4)
 
 
 @pytest.mark.parametrize('input_size', [(192, 256), (256, 256), (288, 384)])
@@ -48,16 +47,14 @@ def test_boxes_to_center_scale_equals_mmpose(boxes, input_size):
     pipeline = Compose([GetBBoxCenterScale(), TopdownAffine(input_size)])
     center, scale = topdown.boxes_to_center_scale(boxes, input_size)
     for i, box in enumerate(boxes):
-        results = pipeline(
-            dict(img=np.zeros((4, 4, 3), np.uint8), bbox=box[None]))
+        results = pipeline(dict(img=np.zeros((4, 4, 3), np.uint8), bbox=box[None]))
         np.testing.assert_allclose(center[i], results['input_center'])
-        np.testing.assert_allclose(
-            scale[i], results['input_scale'], rtol=1e-6)
+        np.testing.assert_allclose(scale[i], results['input_scale'], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    'box', [[10, 20, 5, 40], [10, 20, 30, 20], [0, 0, np.nan, 9],
-            [0, 0, np.inf, 9]])
+    'box', [[10, 20, 5, 40], [10, 20, 30, 20], [0, 0, np.nan, 9], [0, 0, np.inf, 9]]
+)
 def test_boxes_to_center_scale_names_a_bad_box(box):
     boxes = np.array([[0, 0, 10, 10], box], np.float32)
     with pytest.raises(ValueError, match='x1 < x2') as error:
@@ -68,28 +65,22 @@ def test_boxes_to_center_scale_names_a_bad_box(box):
 def test_no_persons():
     center, scale = topdown.boxes_to_center_scale(np.zeros((0, 4)), INPUT_SIZE)
     image = np.zeros((30, 40, 3), np.uint8)
-    assert topdown.crop(image, center, scale,
-                        INPUT_SIZE).shape == (0, 256, 192, 3)
+    assert topdown.crop(image, center, scale, INPUT_SIZE).shape == (0, 256, 192, 3)
     heatmaps = np.zeros((0, 17, 64, 48), np.float32)
     coords, scores = topdown.soft_argmax(heatmaps)
     assert coords.shape == (0, 17, 2) and scores.shape == (0, 17)
     coords = topdown.quarter_offset(coords, heatmaps)
-    assert topdown.to_image(coords, center, scale, (48, 64)).shape == (0, 17,
-                                                                       2)
+    assert topdown.to_image(coords, center, scale, (48, 64)).shape == (0, 17, 2)
 
 
 @pytest.mark.parametrize('output_size', [(192, 256), (256, 256), (48, 64)])
 def test_crop_matrix_equals_mmpose(decoded, output_size):
     center, scale = decoded['center'], decoded['scale']
-    expected = [
-        get_warp_matrix(c, s, 0., output_size) for c, s in zip(center, scale)
-    ]
+    expected = [get_warp_matrix(c, s, 0.0, output_size) for c, s in zip(center, scale)]
+    np.testing.assert_allclose(topdown.crop_matrix(center, scale, output_size), expected, atol=1e-4)
     np.testing.assert_allclose(
-        topdown.crop_matrix(center, scale, output_size), expected, atol=1e-4)
-    np.testing.assert_allclose(
-        topdown.crop_matrix(center[0], scale[0], output_size),
-        expected[0],
-        atol=1e-4)
+        topdown.crop_matrix(center[0], scale[0], output_size), expected[0], atol=1e-4
+    )
 
 
 def test_crop_golden(boxes, crops):
@@ -101,14 +92,10 @@ def test_crop_golden(boxes, crops):
 
 def test_mmpose_pipeline_golden(boxes, crops):
     pipeline = Compose([GetBBoxCenterScale(), TopdownAffine(INPUT_SIZE)])
-    actual = np.stack([
-        pipeline(dict(img=crops['image'], bbox=box[None]))['img']
-        for box in boxes
-    ])
+    actual = np.stack([pipeline(dict(img=crops['image'], bbox=box[None]))['img'] for box in boxes])
     assert within_one_grey_level(actual, crops['crops']) >= 0.999
     center, scale = topdown.boxes_to_center_scale(boxes, INPUT_SIZE)
-    np.testing.assert_array_equal(
-        actual, topdown.crop(crops['image'], center, scale, INPUT_SIZE))
+    np.testing.assert_array_equal(actual, topdown.crop(crops['image'], center, scale, INPUT_SIZE))
 
 
 def test_crop_keeps_dtype_and_channels(boxes, crops):
@@ -119,16 +106,15 @@ def test_crop_keeps_dtype_and_channels(boxes, crops):
     expected = topdown.crop(crops['image'], center, scale, INPUT_SIZE)
     assert np.abs(one - expected[..., 0]).max() <= 1
     np.testing.assert_array_equal(
-        topdown.crop(grey[..., None], center, scale, INPUT_SIZE)[..., 0], one)
+        topdown.crop(grey[..., None], center, scale, INPUT_SIZE)[..., 0], one
+    )
 
 
 def test_soft_argmax_golden(decoded):
     coords, scores = topdown.soft_argmax(decoded['heatmaps'])
     assert coords.dtype == scores.dtype == np.float32
-    np.testing.assert_allclose(
-        coords, decoded['softargmax_heatmap_coords'], atol=1e-4)
-    np.testing.assert_array_equal(
-        scores, decoded['softargmax_maxvals'][..., 0].astype(np.float32))
+    np.testing.assert_allclose(coords, decoded['softargmax_heatmap_coords'], atol=1e-4)
+    np.testing.assert_array_equal(scores, decoded['softargmax_maxvals'][..., 0].astype(np.float32))
 
 
 def test_argmax_golden(decoded):
@@ -145,8 +131,7 @@ def test_decode_golden_in_the_image(decoded, name, refined):
     coords, _ = locate(decoded['heatmaps'])
     if refined:
         coords = topdown.quarter_offset(coords, decoded['heatmaps'])
-    keypoints = topdown.to_image(coords, decoded['center'], decoded['scale'],
-                                 (48, 64))
+    keypoints = topdown.to_image(coords, decoded['center'], decoded['scale'], (48, 64))
     assert keypoints.dtype == np.float32
     expected = decoded[f'{name}_{"quarter" if refined else "raw"}']
     np.testing.assert_allclose(keypoints, expected, rtol=0, atol=1e-3)
@@ -156,25 +141,23 @@ def test_soft_argmax_leading_dimensions(decoded):
     heatmaps = decoded['heatmaps']
     coords, scores = topdown.soft_argmax(heatmaps)
     refined = topdown.quarter_offset(coords, heatmaps)
-    for shape in [(2, 4, 17), (8 * 17, )]:
+    for shape in [(2, 4, 17), (8 * 17,)]:
         maps = heatmaps.reshape(*shape, 64, 48)
         c, s = topdown.soft_argmax(maps)
         assert c.shape == (*shape, 2) and s.shape == shape
         np.testing.assert_array_equal(c.ravel(), coords.ravel())
         np.testing.assert_array_equal(s.ravel(), scores.ravel())
-        np.testing.assert_array_equal(
-            topdown.quarter_offset(c, maps).ravel(), refined.ravel())
+        np.testing.assert_array_equal(topdown.quarter_offset(c, maps).ravel(), refined.ravel())
 
 
 def test_soft_argmax_against_float64(decoded):
     heatmaps = decoded['heatmaps'].astype(np.float64)
     peaks = heatmaps.max((-2, -1), keepdims=True)
-    for beta in (1., 40., 160.):
+    for beta in (1.0, 40.0, 160.0):
         weights = np.exp(beta * (heatmaps - peaks))
         weights /= weights.sum((-2, -1), keepdims=True)
         y, x = np.indices((64, 48))
-        expected = np.stack([(weights * x).sum((-2, -1)),
-                             (weights * y).sum((-2, -1))], -1)
+        expected = np.stack([(weights * x).sum((-2, -1)), (weights * y).sum((-2, -1))], -1)
         coords, _ = topdown.soft_argmax(decoded['heatmaps'], beta)
         np.testing.assert_allclose(coords, expected, rtol=0, atol=5e-5)
 
@@ -195,13 +178,12 @@ def test_soft_argmax_is_stable_and_leaves_its_input():
 def test_soft_argmax_refuses_non_finite_heatmaps(value):
     heatmaps = np.zeros((2, 64, 48), np.float32)
     heatmaps[1, 3, 4] = value
-    with pytest.raises(ValueError, match='NaN or infinity'), \
-            np.errstate(invalid='ignore'):
+    with pytest.raises(ValueError, match='NaN or infinity'), np.errstate(invalid='ignore'):
         topdown.soft_argmax(heatmaps)
 
 
-def release_quarter_offset(coords, heatmaps):
-    """The release's rule, one keypoint at a time."""
+def original_quarter_offset(coords, heatmaps):
+    """The original's rule, one keypoint at a time."""
     coords = coords.copy()
     height, width = heatmaps.shape[1:]
     for point, heatmap in zip(coords, heatmaps):
@@ -225,8 +207,7 @@ def test_quarter_offset_follows_the_release_everywhere(size):
     coords = np.minimum(coords, np.float32([width - 1, height - 1]))
     before = coords.copy()
     actual = topdown.quarter_offset(coords, heatmaps)
-    np.testing.assert_array_equal(actual,
-                                  release_quarter_offset(coords, heatmaps))
+    np.testing.assert_array_equal(actual, original_quarter_offset(coords, heatmaps))
     np.testing.assert_array_equal(coords, before)
 
 
@@ -238,7 +219,7 @@ def test_to_image_is_the_inverse_affine():
     coords = (rng.rand(50, 17, 2) * (47, 63)).astype(np.float32)
     actual = topdown.to_image(coords, center, scale, (48, 64))
     for i in range(50):
-        inverse = get_warp_matrix(center[i], scale[i], 0., (48, 64), inv=True)
+        inverse = get_warp_matrix(center[i], scale[i], 0.0, (48, 64), inv=True)
         expected = cv2.transform(coords[i][None].astype(np.float64), inverse)
         np.testing.assert_allclose(actual[i], expected[0], rtol=0, atol=1e-3)
     matrices = topdown.crop_matrix(center, scale, (48, 64))
@@ -250,9 +231,7 @@ def test_to_image_is_the_inverse_affine():
 def test_soft_argmax_of_another_memory_layout():
     """Heatmaps of a network in channels_last are not contiguous."""
     heatmaps = np.random.default_rng(0).random((2, 5, 8, 6), np.float32)
-    channels_last = np.ascontiguousarray(
-        heatmaps.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    channels_last = np.ascontiguousarray(heatmaps.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     assert not channels_last.flags.c_contiguous
-    for ours, same in zip(
-            topdown.soft_argmax(channels_last), topdown.soft_argmax(heatmaps)):
+    for ours, same in zip(topdown.soft_argmax(channels_last), topdown.soft_argmax(heatmaps)):
         np.testing.assert_array_equal(ours, same)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Find the poses in an image, a folder or a video, and draw them."""
+
 import argparse
 import logging
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose import cli
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():
@@ -13,13 +14,14 @@ def parse_args():
     parser.add_argument(
         '--model',
         default='lpn50-lsp',
-        help='name of a model or path of a config (default: lpn50-lsp)')
+        help='name of a model or path of a config (default: lpn50-lsp)',
+    )
     parser.add_argument('--weights', help="path or URL; default: the model's")
     parser.add_argument(
         '--det-model',
         default='whole_image',
-        help='config or name of an MMDet detector of persons; default: the '
-        'whole image is one box')
+        help='config or name of an MMDet detector of persons; default: the whole image is one box',
+    )
     parser.add_argument('--det-weights', help='path or URL')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out-dir', default='outputs/demo')
@@ -29,11 +31,12 @@ def parse_args():
 def main():
     args = parse_args()
     logging.disable(logging.WARNING)  # MMEngine's would bury the result
-    from lpn_mmpose.demo import run
+    from lpn_mmpose.apis.demo import run
+
     try:
         lines = run(args)
-    except (cli.InputError, FileNotFoundError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print('\n'.join(lines))
 
 

@@ -9,6 +9,7 @@ the command lpn-pose. What is already there is not installed again. Uses the
 standard library alone and runs on any Python 3, to be able to say that one is
 too old.
 """
+
 import hashlib
 import importlib.util
 import json
@@ -65,18 +66,22 @@ def check_python(runtime=False):
     """End with one line if this Python cannot be used."""
     version = '.'.join(map(str, sys.version_info[:2]))
     if not SUPPORTED[0] <= sys.version_info < SUPPORTED[1]:
-        fail('Python %s is not supported: give one from 3.10 to 3.12 '
-             '(3.10 and 3.11 need no compiler), make PYTHON=python3.11' %
-             version)
-    if (not runtime and sys.version_info >= XTCOCOTOOLS_WHEELS
-            and not has_compiler()):
-        fail('xtcocotools has no wheel for Python %s and there is no C '
-             'compiler (or no Python.h) to build it: install one, or give '
-             'Python 3.10 or 3.11, make PYTHON=python3.11' % version)
+        fail(
+            'Python %s is not supported: give one from 3.10 to 3.12 '
+            '(3.10 and 3.11 need no compiler), make PYTHON=python3.11' % version
+        )
+    if not runtime and sys.version_info >= XTCOCOTOOLS_WHEELS and not has_compiler():
+        fail(
+            'xtcocotools has no wheel for Python %s and there is no C '
+            'compiler (or no Python.h) to build it: install one, or give '
+            'Python 3.10 or 3.11, make PYTHON=python3.11' % version
+        )
     for module in ('venv', 'ensurepip'):
         if importlib.util.find_spec(module) is None:
-            fail('this Python has no module %r: install it (on Debian and '
-                 'Ubuntu: apt install python%s-venv)' % (module, version))
+            fail(
+                'this Python has no module %r: install it (on Debian and '
+                'Ubuntu: apt install python%s-venv)' % (module, version)
+            )
 
 
 def check_network(python):
@@ -84,12 +89,13 @@ def check_network(python):
     with tempfile.TemporaryDirectory() as folder:
         command = [python, '-m', 'pip', 'download', '--quiet', '--no-deps']
         command += PIP_OPTIONS + ['--timeout', '20', '--dest', folder, 'six']
-        run = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if run.returncode:
         last = run.stderr.decode(errors='replace').strip().split('\n')[-1]
-        fail('pip cannot reach a package index (%s): check the network, or '
-             'the proxy and index settings of pip' % last)
+        fail(
+            'pip cannot reach a package index (%s): check the network, or '
+            'the proxy and index settings of pip' % last
+        )
 
 
 def pip(python, *options):
@@ -101,8 +107,7 @@ def pip(python, *options):
 
 def install_packages(python):
     """Install the requirements in the order that MMPose needs."""
-    pip(python, *requirements('base', 'mmpose', 'mim', 'tensorboard',
-                              'runtime', 'deploy', 'tests'))
+    pip(python, *requirements('base', 'mmpose', 'mim', 'tensorboard', 'runtime', 'deploy', 'tests'))
     options = ['--no-deps', '--no-build-isolation']
     if sys.version_info >= XTCOCOTOOLS_WHEELS:
         options += ['--no-binary', 'xtcocotools']
@@ -111,12 +116,16 @@ def install_packages(python):
 
 def check_runtime(python):
     """End with one line if the runtime fails or PyTorch is there."""
-    code = ('import importlib.util, lpn_mmpose.runtime.command, onnxruntime\n'
-            'assert importlib.util.find_spec("torch") is None, "torch is in"')
+    code = (
+        'import importlib.util, lpn_mmpose.runtime.command, onnxruntime\n'
+        'assert importlib.util.find_spec("torch") is None, "torch is in"'
+    )
     run = subprocess.run([python, '-c', code], stderr=subprocess.PIPE)
     if run.returncode:
-        fail('the runtime does not work without PyTorch (%s)' %
-             run.stderr.decode(errors='replace').strip().split('\n')[-1])
+        fail(
+            'the runtime does not work without PyTorch (%s)'
+            % run.stderr.decode(errors='replace').strip().split('\n')[-1]
+        )
 
 
 def main():
@@ -137,12 +146,16 @@ def main():
     if stamp == wanted:
         return
     if stamp and stamp.get('runtime') != wanted.get('runtime'):
-        fail('%s holds the other of the two environments, with and without '
-             'PyTorch: give another folder' % venv)
+        fail(
+            '%s holds the other of the two environments, with and without '
+            'PyTorch: give another folder' % venv
+        )
     check_python(runtime)
     start = time.time()
-    print('setting up %s with Python %s; this takes minutes' %
-          (venv, sys.version.split()[0]), flush=True)
+    print(
+        'setting up %s with Python %s; this takes minutes' % (venv, sys.version.split()[0]),
+        flush=True,
+    )
     if not os.path.exists(python):
         subprocess.check_call([sys.executable, '-m', 'venv', venv])
     if stamp.get('requirements') != wanted['requirements']:
@@ -153,8 +166,7 @@ def main():
         pip(python, *(requirements() + ['--editable', ROOT + '[runtime]']))
         check_runtime(python)
     else:
-        pip(python, '--quiet', '--no-deps', '--no-build-isolation',
-            '--editable', ROOT)
+        pip(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable', ROOT)
     with open(path, 'w') as file:
         json.dump(wanted, file)
     print('environment ready in %.0f s' % (time.time() - start), flush=True)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python
 """Write docs/model_zoo.md from the metafiles and the measured speed."""
+
 import argparse
 from pathlib import Path
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
-from lpn_mmpose.model_zoo import page
+import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.zoo.page import page
 
 DOCS = Path(__file__).parents[1] / 'docs'
 
@@ -15,10 +16,9 @@ def parse_args():
         '--speed',
         type=Path,
         default=DOCS / 'speed_accuracy.json',
-        help='from tools/analysis/speed_accuracy.py; left out if it is not '
-        'there')
-    parser.add_argument(
-        '--out', type=Path, default=DOCS / 'model_zoo.md', help='page')
+        help='from tools/analysis/speed_accuracy.py; left out if it is not there',
+    )
+    parser.add_argument('--out', type=Path, default=DOCS / 'model_zoo.md', help='page')
     return parser.parse_args()
 
 

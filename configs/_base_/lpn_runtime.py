@@ -4,7 +4,8 @@ _base_ = ['mmpose::_base_/default_runtime.py', './lpn_imports.py']
 default_hooks = dict(
     channels_last=dict(type='ChannelsLastHook'),
     reuse_memory=dict(type='ReuseMemoryHook'),
-    checkpoint=dict(backend_args=dict(backend='atomic')))
+    checkpoint=dict(backend_args=dict(backend='atomic')),
+)
 
 # LPN_TENSORBOARD=1 in the environment adds TensorBoard's event files
 vis_backends = [dict(type='LocalVisBackend')]

@@ -1,5 +1,4 @@
 """MSRA heatmaps decoded by LPN's Beta-Soft-Argmax."""
-from typing import List, Optional, Tuple
 
 import numpy as np
 from mmpose.codecs import MSRAHeatmap
@@ -7,7 +6,7 @@ from mmpose.registry import KEYPOINT_CODECS
 from mmpose.utils.tensor_utils import to_numpy
 from torch import Tensor
 
-from .. import topdown
+from ..runtime import topdown
 
 
 @KEYPOINT_CODECS.register_module()
@@ -50,7 +49,7 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
             <https://arxiv.org/abs/1804.06208>`_ and HRNet do. MMPose's
             ``MSRAHeatmap`` differs from these at the heatmaps' borders: it
             shifts x without regard to y, and the reverse. Defaults to 160, as
-            in LPN's release
+            in LPN's original code
         quarter_offset (bool): Whether to shift the decoded keypoints by a
             quarter of a heatmap pixel towards the higher neighbour. Defaults
             to ``True``: LPN's published results include it, although the
@@ -74,19 +73,21 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
         [96.0, 128.0]
     """
 
-    def __init__(self,
-                 input_size: Tuple[int, int],
-                 heatmap_size: Tuple[int, int],
-                 sigma: float,
-                 beta: Optional[float] = 160.,
-                 quarter_offset: bool = True) -> None:
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        heatmap_size: tuple[int, int],
+        sigma: float,
+        beta: float | None = 160.0,
+        quarter_offset: bool = True,
+    ) -> None:
         super().__init__(input_size, heatmap_size, sigma)
         if beta is not None and not beta > 0:
             raise ValueError(f'beta must be positive, got {beta!r}')
         self.beta = beta
         self.quarter_offset = quarter_offset
 
-    def _decode(self, heatmaps: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def _decode(self, heatmaps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode (..., K, H, W) to input-image (..., K, 2) and (..., K)."""
         if self.beta is None:
             coords, scores = topdown.argmax(heatmaps)
@@ -96,7 +97,7 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
             coords = topdown.quarter_offset(coords, heatmaps)
         return coords * self.scale_factor, scores
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Decode keypoint coordinates from heatmaps. The decoded keypoint
         coordinates are in the input image space.
 
@@ -112,9 +113,7 @@ class BetaSoftArgmaxHeatmap(MSRAHeatmap):
         """
         return self._decode(encoded[None])
 
-    def batch_decode(
-        self, batch_encoded: Tensor
-    ) -> Tuple[List[np.ndarray], List[np.ndarray]]:
+    def batch_decode(self, batch_encoded: Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Decode keypoint coordinates from a batch of heatmaps at once.
 
         Args:

@@ -1,5 +1,4 @@
-"""COCO with the ground-truth boxes of LPN's release."""
-from typing import Optional
+"""COCO with the ground-truth boxes of LPN's original code."""
 
 import numpy as np
 from mmpose.datasets.datasets import CocoDataset
@@ -22,22 +21,23 @@ def clean_box(bbox: np.ndarray, width: int, height: int) -> np.ndarray:
         np.ndarray: Box as xyxy in pixels, float32, in shape (4, ).
     """
     low = np.maximum(bbox[:2], 0)
-    high = np.minimum(low + np.maximum(np.subtract(bbox[2:4], 1), 0),
-                      np.subtract((width, height), 1))
+    high = np.minimum(
+        low + np.maximum(np.subtract(bbox[2:4], 1), 0), np.subtract((width, height), 1)
+    )
     return np.concatenate([low, high]).astype(np.float32)
 
 
 @DATASETS.register_module()
-class ReleaseCocoDataset(CocoDataset):
-    """COCO whose ground-truth boxes are those of LPN's release.
+class OriginalCocoDataset(CocoDataset):
+    """COCO whose ground-truth boxes are those of LPN's original code.
 
-    The release builds on HRNet's code, whose annotated boxes, in training and
+    The original code builds on HRNet's code, whose annotated boxes, in training and
     in evaluation, are those of :func:`clean_box`. A detector's boxes are the
-    same here, in MMPose and in the release. Arguments are those of
+    same here, in MMPose and in the original code. Arguments are those of
     :class:`mmpose.datasets.CocoDataset`.
     """
 
-    def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
+    def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """Parse an annotation as the parent does, with the cleaned box.
 
         Args:
@@ -49,6 +49,7 @@ class ReleaseCocoDataset(CocoDataset):
         info = super().parse_data_info(raw_data_info)
         if info is not None:
             image = raw_data_info['raw_img_info']
-            info['bbox'] = clean_box(raw_data_info['raw_ann_info']['bbox'],
-                                     image['width'], image['height'])[None]
+            info['bbox'] = clean_box(
+                raw_data_info['raw_ann_info']['bbox'], image['width'], image['height']
+            )[None]
         return info

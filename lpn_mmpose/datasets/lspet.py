@@ -1,4 +1,5 @@
 """Leeds Sports Pose Extended."""
+
 from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 

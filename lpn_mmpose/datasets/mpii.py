@@ -1,5 +1,4 @@
 """MPII Human Pose with training targets where its images have them."""
-from typing import List, Tuple
 
 from mmpose.datasets.datasets import MpiiDataset
 from mmpose.registry import DATASETS
@@ -9,7 +8,7 @@ from mmpose.registry import DATASETS
 class ZeroBasedMpiiDataset(MpiiDataset):
     """MPII whose joints count pixels from 0 in training.
 
-    MPII's annotations count from 1. LPN's release, as HRNet's code before it,
+    MPII's annotations count from 1. LPN's original code, as HRNet's code before it,
     subtracts 1 from the joints that it trains on and adds 1 to the
     predictions that it evaluates. MMPose 1.3.2 does the latter
     (``MpiiPCKAccuracy``) but subtracts from the box's center alone, so that
@@ -18,7 +17,7 @@ class ZeroBasedMpiiDataset(MpiiDataset):
     :class:`mmpose.datasets.MpiiDataset`.
     """
 
-    def _load_annotations(self) -> Tuple[List[dict], List[dict]]:
+    def _load_annotations(self) -> tuple[list[dict], list[dict]]:
         instances, images = super()._load_annotations()
         if not self.test_mode:
             for instance in instances:

@@ -1,4 +1,5 @@
-"""Augmentation as in LPN's release, registered in ``TRANSFORMS``."""
+"""Augmentation as in LPN's original code, registered in ``TRANSFORMS``."""
+
 import numpy as np
 from mmpose.datasets.transforms import RandomBBoxTransform
 from mmpose.registry import TRANSFORMS
@@ -8,7 +9,7 @@ from mmpose.registry import TRANSFORMS
 class ClippedBBoxTransform(RandomBBoxTransform):
     """Scale and rotate boxes by normal numbers that are clipped.
 
-    LPN's release, as SimpleBaseline's and HRNet's code, draws the scale from
+    LPN's original code, as SimpleBaseline's and HRNet's code, draws the scale from
     a normal distribution and clips it at one standard deviation, and the
     angle at two; a third of the scales are thus extreme ones. MMPose 1.3.2
     draws both from a distribution truncated at one. The bounds are the same:
@@ -18,9 +19,7 @@ class ClippedBBoxTransform(RandomBBoxTransform):
     """
 
     @staticmethod
-    def _truncnorm(low: float = -1.,
-                   high: float = 1.,
-                   size: tuple = ()) -> np.ndarray:
+    def _truncnorm(low: float = -1.0, high: float = 1.0, size: tuple = ()) -> np.ndarray:
         """Sample (N, 4): shift in x, in y, scale, and angle last."""
         sample = np.random.randn(*size)
         sample[:, 3] /= 2

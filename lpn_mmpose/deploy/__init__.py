@@ -1,1 +1,1 @@
-"""Trained models to files that inference engines run; needs PyTorch."""
+"""Exporting trained models to inference engines."""

@@ -1,22 +1,22 @@
 """What an exported file computes, from uint8 images to its outputs.
 
 Only the exporter uses these modules. They wrap an
-:class:`~lpn_mmpose.deploy.rewrite.InferenceNetwork` with what
-:mod:`lpn_mmpose.model_meta` promises: normalisation before it and, as asked,
+:class:`~lpn_mmpose.deploy.rewriting.InferenceNetwork` with what
+:mod:`lpn_mmpose.runtime.model_meta` promises: normalisation before it and, as asked,
 the mirrored image, decoding, or boxes after it.
 """
-from typing import Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 from mmdet.structures.bbox import distance2bbox
 from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 
-from .rewrite import InferenceNetwork, keep_batch
+from .rewriting import InferenceNetwork, keep_batch
 
 
-def channel_statistics(
-        preprocessor: ImgDataPreprocessor) -> Tuple[Tensor, Tensor, bool]:
+def channel_statistics(preprocessor: ImgDataPreprocessor) -> tuple[Tensor, Tensor, bool]:
     """Return how a model's images are normalised.
 
     Args:
@@ -44,8 +44,7 @@ class ImageGraph(nn.Module):
         preprocessor (ImgDataPreprocessor): The model's own.
     """
 
-    def __init__(self, network: InferenceNetwork,
-                 preprocessor: ImgDataPreprocessor) -> None:
+    def __init__(self, network: InferenceNetwork, preprocessor: ImgDataPreprocessor) -> None:
         super().__init__()
         mean, std, swap = channel_statistics(preprocessor)
         network.fold_normalization(std, swap)
@@ -69,7 +68,7 @@ class ImageGraph(nn.Module):
 
 
 class SoftArgmax(nn.Module):
-    """:func:`lpn_mmpose.topdown.soft_argmax` and its refinement, in a graph.
+    """:func:`lpn_mmpose.runtime.topdown.soft_argmax` and its refinement, in a graph.
 
     Args:
         heatmap_size (tuple[int, int]): Size (W, H) of the heatmaps.
@@ -77,23 +76,25 @@ class SoftArgmax(nn.Module):
             heatmap, in x and y.
         beta (float): Factor in the softmax.
         quarter_offset (bool): Whether to apply
-            :func:`lpn_mmpose.topdown.quarter_offset`.
+            :func:`lpn_mmpose.runtime.topdown.quarter_offset`.
     """
 
-    def __init__(self, heatmap_size: Tuple[int, int],
-                 scale_factor: Sequence[float], beta: float,
-                 quarter_offset: bool) -> None:
+    def __init__(
+        self,
+        heatmap_size: tuple[int, int],
+        scale_factor: Sequence[float],
+        beta: float,
+        quarter_offset: bool,
+    ) -> None:
         super().__init__()
         self.width, self.height = heatmap_size
         self.beta, self.quarter_offset = beta, quarter_offset
-        y, x = torch.meshgrid(
-            torch.arange(self.height), torch.arange(self.width), indexing='ij')
+        y, x = torch.meshgrid(torch.arange(self.height), torch.arange(self.width), indexing='ij')
         grid = torch.stack([x.flatten(), y.flatten()], 1).float()
         self.register_buffer('grid', grid)
-        self.register_buffer('scale_factor',
-                             torch.tensor(scale_factor, dtype=torch.float32))
+        self.register_buffer('scale_factor', torch.tensor(scale_factor, dtype=torch.float32))
 
-    def forward(self, heatmaps: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Decode (N, K, H, W) to (N, K, 2) in the input, and (N, K)."""
         keypoints = int(heatmaps.shape[1])
         flat = heatmaps.reshape(-1, keypoints, self.height * self.width)
@@ -108,12 +109,14 @@ class SoftArgmax(nn.Module):
         scores = value(nearest[..., 0], nearest[..., 1])
         if self.quarter_offset:
             x, y = (coords + 0.5).floor().unbind(-1)
-            inside = ((x > 1) & (x < self.width - 1) & (y > 1) &
-                      (y < self.height - 1)).float()
-            shift = torch.stack([
-                torch.sign(value(x + 1, y) - value(x - 1, y)),
-                torch.sign(value(x, y + 1) - value(x, y - 1))
-            ], -1)
+            inside = ((x > 1) & (x < self.width - 1) & (y > 1) & (y < self.height - 1)).float()
+            shift = torch.stack(
+                [
+                    torch.sign(value(x + 1, y) - value(x - 1, y)),
+                    torch.sign(value(x, y + 1) - value(x, y - 1)),
+                ],
+                -1,
+            )
             coords = coords + 0.25 * shift * inside.unsqueeze(-1)
         return coords * self.scale_factor, scores
 
@@ -130,12 +133,14 @@ class PoseGraph(ImageGraph):
         decoder (SoftArgmax, optional): Decodes the heatmaps if given.
     """
 
-    def __init__(self,
-                 network: InferenceNetwork,
-                 preprocessor: ImgDataPreprocessor,
-                 flip_indices: Sequence[int] = None,
-                 shift: bool = True,
-                 decoder: SoftArgmax = None) -> None:
+    def __init__(
+        self,
+        network: InferenceNetwork,
+        preprocessor: ImgDataPreprocessor,
+        flip_indices: Sequence[int] = None,
+        shift: bool = True,
+        decoder: SoftArgmax = None,
+    ) -> None:
         super().__init__(network, preprocessor)
         self.flip_indices = None
         if flip_indices is not None:
@@ -154,8 +159,7 @@ class PoseGraph(ImageGraph):
             both = both.reshape(2, -1, *shape)
             mirrored = both[1].flip(3)[:, self.flip_indices]
             if self.shift:
-                mirrored = torch.cat(
-                    [mirrored[..., :1], mirrored[..., :-1]], -1)
+                mirrored = torch.cat([mirrored[..., :1], mirrored[..., :-1]], -1)
             heatmaps = (both[0] + mirrored) * 0.5
         return heatmaps if self.decoder is None else self.decoder(heatmaps)
 
@@ -170,24 +174,26 @@ class DetectorGraph(ImageGraph):
         label (int): The class whose scores are returned.
     """
 
-    def __init__(self, network: InferenceNetwork,
-                 preprocessor: ImgDataPreprocessor,
-                 input_size: Tuple[int, int], label: int) -> None:
+    def __init__(
+        self,
+        network: InferenceNetwork,
+        preprocessor: ImgDataPreprocessor,
+        input_size: tuple[int, int],
+        label: int,
+    ) -> None:
         super().__init__(network, preprocessor)
         self.label = label
         width, height = input_size
         generator = network.head.prior_generator
         priors = generator.grid_priors(
-            [(height // h, width // w) for w, h in generator.strides],
-            device='cpu')
+            [(height // h, width // w) for w, h in generator.strides], device='cpu'
+        )
         self.register_buffer('priors', torch.cat(priors))
 
-    def forward(self, images: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map uint8 (N, h, w, 3) to boxes (N, A, 4) and scores (N, A)."""
         x = self.normalized(images)
         maps, distances = self.network(x)
-        scores = torch.cat(
-            [m[:, self.label:self.label + 1].flatten(1) for m in maps], 1)
-        distances = torch.cat(
-            [d.permute(0, 2, 3, 1).flatten(1, 2) for d in distances], 1)
+        scores = torch.cat([m[:, self.label : self.label + 1].flatten(1) for m in maps], 1)
+        distances = torch.cat([d.permute(0, 2, 3, 1).flatten(1, 2) for d in distances], 1)
         return distance2bbox(self.priors, distances), scores.sigmoid()

@@ -1,10 +1,13 @@
 """What training needs beyond MMEngine's own hooks and wrappers."""
+
 from .atomic_backend import AtomicLocalBackend
-from .autocast_optim_wrapper import AutocastOptimWrapper, bfloat16_is_fast
+from .autocast_optim_wrapper import AutocastOptimWrapper
 from .channels_last_hook import ChannelsLastHook
 from .reuse_memory_hook import ReuseMemoryHook
 
 __all__ = [
-    'AtomicLocalBackend', 'AutocastOptimWrapper', 'ChannelsLastHook',
-    'ReuseMemoryHook', 'bfloat16_is_fast'
+    'AtomicLocalBackend',
+    'AutocastOptimWrapper',
+    'ChannelsLastHook',
+    'ReuseMemoryHook',
 ]

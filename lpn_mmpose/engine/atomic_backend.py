@@ -1,8 +1,8 @@
 """Checkpoints that a killed process cannot leave half written."""
+
 import os
 import os.path as osp
 from pathlib import Path
-from typing import Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -17,7 +17,7 @@ class AtomicLocalBackend(LocalBackend):
     ``default_hooks.checkpoint.backend_args=dict(backend='atomic')``.
     """
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write ``obj`` beside ``filepath``, then rename it.
 
         Args:

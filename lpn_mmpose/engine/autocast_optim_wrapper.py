@@ -1,6 +1,7 @@
 """Mixed precision without a loss scaler, on CUDA and on CPUs."""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 import torch
 from mmengine.device import get_device
@@ -19,8 +20,7 @@ def bfloat16_is_fast() -> bool:
     """
     if get_device() == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported()
-                or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -44,17 +44,20 @@ class AutocastOptimWrapper(OptimWrapper):
     def __init__(self, dtype: str = 'auto', **kwargs) -> None:
         super().__init__(**kwargs)
         if dtype not in ('auto', 'bfloat16'):
-            raise ValueError(f"dtype must be 'auto' or 'bfloat16', got "
-                             f'{dtype!r}; for float16 use AmpOptimWrapper')
+            raise ValueError(
+                f"dtype must be 'auto' or 'bfloat16', got "
+                f'{dtype!r}; for float16 use AmpOptimWrapper'
+            )
         self.enabled = dtype == 'bfloat16' or bfloat16_is_fast()
         print_log(
             'training in '
             f'{"bfloat16 by autocast" if self.enabled else "float32"} on '
-            f'{get_device()}', 'current')
+            f'{get_device()}',
+            'current',
+        )
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         """Run the forward pass of ``model`` under autocast."""
-        with super().optim_context(model), autocast(
-                enabled=self.enabled, dtype=torch.bfloat16):
+        with super().optim_context(model), autocast(enabled=self.enabled, dtype=torch.bfloat16):
             yield

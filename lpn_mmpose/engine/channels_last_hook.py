@@ -1,4 +1,5 @@
 """Memory layout of the convolutions."""
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS

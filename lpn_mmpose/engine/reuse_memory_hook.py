@@ -1,4 +1,5 @@
 """Memory allocation on CPUs."""
+
 import ctypes
 import platform
 
@@ -12,7 +13,7 @@ from mmengine.runner import Runner
 MALLOC_OPTIONS = {
     'M_TRIM_THRESHOLD': (-1, -1),
     'M_TOP_PAD': (-2, 64 * 2**20),
-    'M_MMAP_MAX': (-4, 0)
+    'M_MMAP_MAX': (-4, 0),
 }
 
 
@@ -37,8 +38,7 @@ class ReuseMemoryHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Set glibc's options for this process."""
-        if (not self.enable or get_device() != 'cpu'
-                or platform.libc_ver()[0] != 'glibc'):
+        if not self.enable or get_device() != 'cpu' or platform.libc_ver()[0] != 'glibc':
             return
         mallopt = ctypes.CDLL(None).mallopt
         for name, (option, value) in MALLOC_OPTIONS.items():

@@ -1,8 +1,10 @@
 """Metrics, registered in MMPose's ``METRICS``."""
-from .release import ReleaseCocoMetric, ReleaseMpiiPCKAccuracy
-from .torso_pck import TorsoPCKAccuracy, joint_accuracy, torso_sizes
+
+from .original import OriginalCocoMetric, OriginalMpiiPCKAccuracy
+from .torso_pck import TorsoPCKAccuracy
 
 __all__ = [
-    'ReleaseCocoMetric', 'ReleaseMpiiPCKAccuracy', 'TorsoPCKAccuracy',
-    'joint_accuracy', 'torso_sizes'
+    'OriginalCocoMetric',
+    'OriginalMpiiPCKAccuracy',
+    'TorsoPCKAccuracy',
 ]

@@ -1,5 +1,6 @@
 """PCK normalised by the torso's diagonal, as used for Leeds Sports Pose."""
-from typing import Dict, Optional, Sequence
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmpose.evaluation.metrics import PCKAccuracy
@@ -9,8 +10,7 @@ from mmpose.registry import METRICS
 DIAGONALS = (('left_shoulder', 'right_hip'), ('right_shoulder', 'left_hip'))
 
 
-def torso_sizes(keypoints: np.ndarray, labelled: np.ndarray,
-                names: Sequence[str]) -> np.ndarray:
+def torso_sizes(keypoints: np.ndarray, labelled: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Return each person's torso diagonal.
 
     Args:
@@ -27,13 +27,13 @@ def torso_sizes(keypoints: np.ndarray, labelled: np.ndarray,
     for pair in reversed(DIAGONALS):
         a, b = (list(names).index(name) for name in pair)
         both = labelled[:, a] & labelled[:, b]
-        sizes[both] = np.linalg.norm(
-            keypoints[both, a] - keypoints[both, b], axis=-1)
+        sizes[both] = np.linalg.norm(keypoints[both, a] - keypoints[both, b], axis=-1)
     return sizes
 
 
-def joint_accuracy(error: np.ndarray, labelled: np.ndarray,
-                   sizes: np.ndarray, thr: float) -> np.ndarray:
+def joint_accuracy(
+    error: np.ndarray, labelled: np.ndarray, sizes: np.ndarray, thr: float
+) -> np.ndarray:
     """Return how many of each joint are right.
 
     A joint is right when its error is at most ``thr`` times the person's
@@ -78,15 +78,16 @@ class TorsoPCKAccuracy(PCKAccuracy):
 
     default_prefix = 'torso'
 
-    def __init__(self,
-                 thr: Sequence[float] = (0.2, 0.1),
-                 collect_device: str = 'cpu',
-                 prefix: Optional[str] = None) -> None:
-        super().__init__(
-            norm_item=(), collect_device=collect_device, prefix=prefix)
+    def __init__(
+        self,
+        thr: Sequence[float] = (0.2, 0.1),
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(norm_item=(), collect_device=collect_device, prefix=prefix)
         self.thr = tuple(thr)
 
-    def compute_metrics(self, results: list) -> Dict[str, float]:
+    def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from the results of all batches.
 
         Args:
@@ -101,15 +102,15 @@ class TorsoPCKAccuracy(PCKAccuracy):
         """
         pred, gt, labelled = (
             np.concatenate([result[key] for result in results])
-            for key in ('pred_coords', 'gt_coords', 'mask'))
-        names = [
-            self.dataset_meta['keypoint_id2name'][i]
-            for i in range(gt.shape[1])
-        ]
+            for key in ('pred_coords', 'gt_coords', 'mask')
+        )
+        names = [self.dataset_meta['keypoint_id2name'][i] for i in range(gt.shape[1])]
         sizes = torso_sizes(gt, labelled, names)
         if not np.isfinite(sizes).any():
-            raise ValueError('no person has both joints of a torso diagonal '
-                             f'{DIAGONALS} labelled: PCK has no unit')
+            raise ValueError(
+                'no person has both joints of a torso diagonal '
+                f'{DIAGONALS} labelled: PCK has no unit'
+            )
         error = np.linalg.norm(pred - gt, axis=-1)
 
         metrics = {}
@@ -117,9 +118,11 @@ class TorsoPCKAccuracy(PCKAccuracy):
             accuracy = joint_accuracy(error, labelled, sizes, thr)
             metrics[f'PCK@{thr}'] = float(np.nanmean(accuracy))
             if thr == self.thr[0]:
-                metrics.update({
-                    f'PCK@{thr}/{name}': float(value)
-                    for name, value in zip(names, accuracy)
-                    if np.isfinite(value)
-                })
+                metrics.update(
+                    {
+                        f'PCK@{thr}/{name}': float(value)
+                        for name, value in zip(names, accuracy)
+                        if np.isfinite(value)
+                    }
+                )
         return metrics

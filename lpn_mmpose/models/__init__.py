@@ -1,6 +1,8 @@
 """Network modules and losses, registered in MMPose's ``MODELS``."""
-from .losses import KeypointMSESoftmaxLoss
-from .lpn import LPN
-from .lpn_head import LPNHead
 
-__all__ = ['LPN', 'KeypointMSESoftmaxLoss', 'LPNHead']
+from .backbones import LPN
+from .heads import LPNHead
+from .losses import KeypointMSESoftmaxLoss
+from .pose_estimators import ExportedPoseEstimator
+
+__all__ = ['LPN', 'ExportedPoseEstimator', 'KeypointMSESoftmaxLoss', 'LPNHead']

@@ -10,12 +10,17 @@ Example:
     >>> keypoints.shape, scores.shape                   # doctest: +SKIP
     ((1, 14, 2), (1, 14))
 """
+
 from .detector import PersonDetector
-from .draw import draw_poses
+from .drawing import draw_poses
 from .pose import PoseRuntime
 from .tracking import KeypointSmoother, Persons, PoseTracker
 
 __all__ = [
-    'KeypointSmoother', 'Persons', 'PersonDetector', 'PoseRuntime',
-    'PoseTracker', 'draw_poses'
+    'KeypointSmoother',
+    'Persons',
+    'PersonDetector',
+    'PoseRuntime',
+    'PoseTracker',
+    'draw_poses',
 ]

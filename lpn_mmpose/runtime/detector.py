@@ -1,17 +1,16 @@
 """Persons' boxes, from an exported detector."""
+
 from pathlib import Path
-from typing import Optional, Tuple, Union
 
 import cv2
 import numpy as np
 
-from ..model_meta import DetectionMeta
 from .engines import load_engine
-from .pose import check_image
+from .media import as_image
+from .model_meta import DetectionMeta
 
 
-def nms(boxes: np.ndarray, scores: np.ndarray, score_thr: float,
-        iou_thr: float) -> np.ndarray:
+def nms(boxes: np.ndarray, scores: np.ndarray, score_thr: float, iou_thr: float) -> np.ndarray:
     """Suppress boxes that overlap one of a higher score, by OpenCV.
 
     Args:
@@ -57,23 +56,26 @@ class PersonDetector:
         >>> keypoints, _ = PoseRuntime()(image, boxes)  # doctest: +SKIP
     """
 
-    def __init__(self,
-                 model: Union[str, Path],
-                 backend: Optional[str] = None,
-                 threads: Optional[int] = None,
-                 score_thr: Optional[float] = None,
-                 iou_thr: Optional[float] = None) -> None:
+    def __init__(
+        self,
+        model: str | Path,
+        backend: str | None = None,
+        threads: int | None = None,
+        score_thr: float | None = None,
+        iou_thr: float | None = None,
+    ) -> None:
         self._engine = load_engine(model, 'detection', backend, threads)
         meta = self._engine.meta
         self.meta: DetectionMeta = meta
         self.score_thr = meta.score_thr if score_thr is None else score_thr
         self.iou_thr = meta.iou_thr if iou_thr is None else iou_thr
 
-    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the persons in an image.
 
         Args:
-            image (np.ndarray): uint8 in shape (H, W, 3), BGR.
+            image (np.ndarray | str | Path | PIL.Image.Image): uint8 in shape (H, W, 3), BGR; the
+                path of an image file; or a PIL image.
 
         Returns:
             tuple:
@@ -84,15 +86,13 @@ class PersonDetector:
         Raises:
             ValueError: If ``image`` is not as described.
         """
-        check_image(image)
+        image = as_image(image)
         height, width = image.shape[:2]
         input_width, input_height = self.meta.input_size
         factor = min(input_width / width, input_height / height)
-        resized = max(int(width * factor + 0.5), 1), max(
-            int(height * factor + 0.5), 1)
-        padded = np.full((1, input_height, input_width, 3),
-                         self.meta.pad_value, np.uint8)
-        padded[0, :resized[1], :resized[0]] = cv2.resize(image, resized)
+        resized = max(int(width * factor + 0.5), 1), max(int(height * factor + 0.5), 1)
+        padded = np.full((1, input_height, input_width, 3), self.meta.pad_value, np.uint8)
+        padded[0, : resized[1], : resized[0]] = cv2.resize(image, resized)
         if self.meta.channel_order == 'rgb':
             padded = np.ascontiguousarray(padded[..., ::-1])
         boxes, scores = (array[0] for array in self._engine(padded))
@@ -100,7 +100,7 @@ class PersonDetector:
         boxes, scores = boxes[candidates], scores[candidates]
         boxes = np.clip(boxes, 0, [*self.meta.input_size] * 2)
         kept = nms(boxes, scores, self.score_thr, self.iou_thr)
-        kept = kept[:self.meta.max_per_img]
+        kept = kept[: self.meta.max_per_img]
         boxes, scores = boxes[kept], scores[kept]
         boxes = boxes * np.divide([width, height] * 2, resized * 2)
         boxes = np.clip(boxes, 0, [width, height] * 2).astype(np.float32)

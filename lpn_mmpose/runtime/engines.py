@@ -1,14 +1,17 @@
 """Inference engines behind one call: images in, arrays out."""
+
+import ctypes
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import List, Optional, Sequence, Union
+from weakref import WeakSet
 
 import numpy as np
 
-from .. import model_meta
 from ..errors import InputError
+from . import model_meta
 
 #: Where models are looked for by name.
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
@@ -16,7 +19,7 @@ WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
 SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 
 
-def find_model(model: Union[str, Path], folder: Path = WEIGHTS_DIR) -> Path:
+def find_exported_model(model: str | Path, folder: Path = WEIGHTS_DIR) -> Path:
     """Find the file of an exported model.
 
     Args:
@@ -38,7 +41,8 @@ def find_model(model: Union[str, Path], folder: Path = WEIGHTS_DIR) -> Path:
         f'model {model} is neither a file nor one of those in {folder} '
         f'({", ".join(there) or "none"}); make it from a config and its '
         'weights: python tools/deployment/export.py CONFIG CHECKPOINT '
-        f'--format onnx -o {path.stem}.onnx')
+        f'--format onnx -o {path.stem}.onnx'
+    )
 
 
 def cpu_count() -> int:
@@ -48,8 +52,30 @@ def cpu_count() -> int:
     return os.cpu_count() or 1
 
 
+_ENGINES = WeakSet()
+
+
+def _after_fork() -> None:
+    """Let a forked process load its models again.
+
+    What it has of its parent's waits for threads that are not here when it is used or freed, so
+    it is kept for ever.
+    """
+    for engine in _ENGINES:
+        of_parent = vars(engine).copy()
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(of_parent))
+        engine._loaded = False
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Engine:
     """A loaded model.
+
+    Several threads may use it at once. Copies, unpickled ones and forked processes load the model
+    themselves.
 
     Args:
         path (Path): Model file.
@@ -68,54 +94,69 @@ class Engine:
     package: str
 
     def __init__(self, path: Path, threads: int) -> None:
-        self.path, self.threads = path, threads
+        self.path, self.threads = path.resolve(), threads
+        self._start()
+        _ENGINES.add(self)
+
+    def _start(self) -> None:
+        self._lock = Lock()
+        path = self.path
         try:
             text = self._load()
         except ImportError as error:
-            raise InputError(f'{self.package} cannot be imported ({error}): '
-                             f'pip install {self.package}') from error
+            raise InputError(
+                f'{self.package} cannot be imported ({error}): pip install {self.package}'
+            ) from error
         except Exception as error:  # of each engine's own classes
-            raise InputError(f'model {path} cannot be loaded by '
-                             f'{self.package}: {error}') from error
+            raise InputError(f'model {path} cannot be loaded by {self.package}: {error}') from error
         if text is None:
             raise InputError(
                 f'model {path} lacks the metadata {model_meta.KEY!r}: export '
-                'it with tools/deployment/export.py')
+                'it with tools/deployment/export.py'
+            )
         try:
             self.meta = model_meta.ModelMeta.from_json(text)
         except ValueError as error:
             raise InputError(f'model {path}: {error}') from error
+        self._loaded = True
 
-    def _load(self) -> Optional[str]:
+    def __reduce__(self):
+        """Let copies and unpickled ones load the model themselves."""
+        return type(self), (self.path, self.threads)
+
+    def _load(self) -> str | None:
         """Load the model, set ``batch``, and return the metadata's text."""
         raise NotImplementedError
 
-    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+    def _infer(self, images: np.ndarray) -> list[np.ndarray]:
         """Run a batch, all threads on one layer after the other."""
         raise NotImplementedError
 
-    def _infer_apart(self,
-                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
+    def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Run batches side by side, one thread each."""
         raise NotImplementedError
 
-    def __call__(self, images: np.ndarray) -> List[np.ndarray]:
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Run the model.
 
         Threads that share a layer wait for each other at its end, hence each
         takes images of its own as long as there are enough.
 
         Args:
-            images (np.ndarray): uint8 in shape (N, h, w, 3), N >= 1.
+            images (np.ndarray): uint8 in shape (N, h, w, 3).
 
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
-            of :data:`lpn_mmpose.model_meta.OUTPUT_NAMES`.
+            of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
         """
+        if not self._loaded:
+            self._start()
+        if not len(images):
+            one = np.zeros((1, *images.shape[1:]), np.uint8)
+            return [array[:0] for array in self(one)]
         size = self.batch or 1
         parts = [
-            self._filled(images[start:start + size])
-            for start in range(0, len(images), size)
+            self._filled(images[start : start + size]) for start in range(0, len(images), size)
         ]
         apart = 0
         if self.threads > 1:
@@ -127,9 +168,7 @@ class Engine:
             results.append(self._infer(images[apart:]))
         else:
             results += map(self._infer, parts[apart:])
-        return [
-            np.concatenate(arrays)[:len(images)] for arrays in zip(*results)
-        ]
+        return [np.concatenate(arrays)[: len(images)] for arrays in zip(*results)]
 
     def _filled(self, images: np.ndarray) -> np.ndarray:
         """Fill a batch up to the size that the model takes."""
@@ -139,7 +178,7 @@ class Engine:
         return np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
 
-def onnxruntime_session(model: Union[str, bytes], threads: int):
+def onnxruntime_session(model: str | bytes, threads: int):
     """Load an ONNX model into ONNX Runtime.
 
     Its threads stop spinning when a run ends. Otherwise they take the CPU
@@ -154,13 +193,13 @@ def onnxruntime_session(model: Union[str, bytes], threads: int):
         onnxruntime.InferenceSession: The session.
     """
     import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry('session.force_spinning_stop', '1')
-    return onnxruntime.InferenceSession(
-        model, options, providers=['CPUExecutionProvider'])
+    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
 
 class OnnxRuntimeEngine(Engine):
@@ -168,29 +207,27 @@ class OnnxRuntimeEngine(Engine):
 
     package = 'onnxruntime'
 
-    def _load(self) -> Optional[str]:
+    def _load(self) -> str | None:
         self._session = onnxruntime_session(str(self.path), self.threads)
-        self._single, self._lock = None, Lock()
+        self._single = None
         batch = self._session.get_inputs()[0].shape[0]
         self.batch = batch if isinstance(batch, int) else None
         properties = self._session.get_modelmeta().custom_metadata_map
         return properties.get(model_meta.KEY)
 
-    def _run(self, session, images: np.ndarray) -> List[np.ndarray]:
+    def _run(self, session, images: np.ndarray) -> list[np.ndarray]:
         names = model_meta.OUTPUT_NAMES[self.meta.outputs]
         return session.run(names, {model_meta.INPUT_NAME: images})
 
-    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
+    def _infer(self, images: np.ndarray) -> list[np.ndarray]:
         return self._run(self._session, images)
 
-    def _infer_apart(self,
-                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
+    def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         with self._lock:
             if self._single is None:
                 self._single = onnxruntime_session(str(self.path), 1)
                 self._pool = ThreadPoolExecutor(self.threads)
-        return list(
-            self._pool.map(lambda part: self._run(self._single, part), parts))
+        return list(self._pool.map(lambda part: self._run(self._single, part), parts))
 
 
 class OpenVinoEngine(Engine):
@@ -201,13 +238,14 @@ class OpenVinoEngine(Engine):
 
     package = 'openvino'
 
-    def _load(self) -> Optional[str]:
+    def _load(self) -> str | None:
         import openvino
+
         model = openvino.Core().read_model(self.path)
         batch = model.inputs[0].partial_shape[0]
         self.batch = None if batch.is_dynamic else batch.get_length()
         self._model = self._compile(model, streams=1)
-        self._queue = None
+        self._requests = None
         # rt_info of an .xml; an .onnx file's properties are under 'framework'
         for keys in ([model_meta.KEY], ['framework', model_meta.KEY]):
             if model.has_rt_info(keys):
@@ -216,55 +254,54 @@ class OpenVinoEngine(Engine):
 
     def _compile(self, model, streams: int):
         import openvino
+
         # the default would be bfloat16 on CPUs that have it
         return openvino.Core().compile_model(
-            model, 'CPU', {
+            model,
+            'CPU',
+            {
                 'NUM_STREAMS': streams,
                 'INFERENCE_NUM_THREADS': self.threads,
-                'INFERENCE_PRECISION_HINT': 'f32'
-            })
+                'INFERENCE_PRECISION_HINT': 'f32',
+            },
+        )
 
-    def _infer(self, images: np.ndarray) -> List[np.ndarray]:
-        # the compiled model's one request, hence not for several threads
-        results = self._model(images, share_inputs=True)
-        return [
-            results[name]
-            for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
-        ]
+    def _infer(self, images: np.ndarray) -> list[np.ndarray]:
+        with self._lock:  # the compiled model has one request
+            results = self._model(images, share_inputs=True)
+        return [results[name] for name in model_meta.OUTPUT_NAMES[self.meta.outputs]]
 
-    def _infer_apart(self,
-                     parts: Sequence[np.ndarray]) -> List[List[np.ndarray]]:
-        import openvino
-        if self._queue is None:
-            self._queue = openvino.AsyncInferQueue(
-                self._compile(self.path, streams=self.threads), self.threads)
-        results = [None] * len(parts)
-
-        def keep(request, index: int) -> None:
-            results[index] = [
-                request.get_tensor(name).data.copy()
-                for name in model_meta.OUTPUT_NAMES[self.meta.outputs]
-            ]
-
-        self._queue.set_callback(keep)
-        for index, part in enumerate(parts):
-            self._queue.start_async({model_meta.INPUT_NAME: part}, index,
-                                    share_inputs=True)
-        self._queue.wait_all()
+    def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        names = model_meta.OUTPUT_NAMES[self.meta.outputs]
+        with self._lock:
+            if self._requests is None:
+                model = self._compile(self.path, streams=self.threads)
+                self._requests = [model.create_infer_request() for _ in range(self.threads)]
+            results = []
+            try:
+                for start in range(0, len(parts), self.threads):
+                    running = list(zip(self._requests, parts[start : start + self.threads]))
+                    for request, part in running:
+                        request.start_async({model_meta.INPUT_NAME: part}, share_inputs=True)
+                    for request, _ in running:
+                        request.wait()  # raises what went wrong in the request
+                        results.append([request.get_tensor(name).data.copy() for name in names])
+            except BaseException:
+                self._requests = None  # some may still run
+                raise
         return results
 
 
 ENGINES = {cls.package: cls for cls in (OnnxRuntimeEngine, OpenVinoEngine)}
 
 
-def load_engine(model: Union[str, Path],
-                task: str,
-                backend: Optional[str] = None,
-                threads: Optional[int] = None) -> Engine:
+def load_engine(
+    model: str | Path, task: str, backend: str | None = None, threads: int | None = None
+) -> Engine:
     """Load an exported model.
 
     Args:
-        model (str | Path): See :func:`find_model`.
+        model (str | Path): See :func:`find_exported_model`.
         task (str): What it must be for, ``'pose'`` or ``'detection'``.
         backend (str, optional): ``'onnxruntime'`` or ``'openvino'``; None for
             the one that the file's suffix belongs to. Default: None.
@@ -277,20 +314,19 @@ def load_engine(model: Union[str, Path],
         ValueError: If ``backend`` or ``threads`` is no such value.
     """
     if backend is not None and backend not in ENGINES:
-        raise ValueError(f'backend must be one of {", ".join(ENGINES)}, got '
-                         f'{backend!r}')
+        raise ValueError(f'backend must be one of {", ".join(ENGINES)}, got {backend!r}')
     if threads is not None and threads < 1:
         raise ValueError(f'threads must be positive, got {threads!r}')
-    path = find_model(model)
+    path = find_exported_model(model)
     if path.suffix not in SUFFIXES:
-        raise InputError(f'model {path} has no suffix of '
-                         f'{", ".join(SUFFIXES)}')
+        raise InputError(f'model {path} has no suffix of {", ".join(SUFFIXES)}')
     backend = backend or SUFFIXES[path.suffix]
     if backend == 'onnxruntime' and path.suffix != '.onnx':
-        raise InputError(f'model {path} is for openvino, and the backend is '
-                         'onnxruntime: export it with --format onnx')
+        raise InputError(
+            f'model {path} is for openvino, and the backend is '
+            'onnxruntime: export it with --format onnx'
+        )
     engine = ENGINES[backend](path, threads or cpu_count())
     if engine.meta.task != task:
-        raise InputError(f'model {path} is for {engine.meta.task}, and one '
-                         f'for {task} is needed')
+        raise InputError(f'model {path} is for {engine.meta.task}, and one for {task} is needed')
     return engine

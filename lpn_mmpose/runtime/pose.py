@@ -1,28 +1,22 @@
 """Keypoints of all persons of an image, from an exported pose model."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Optional, Sequence, Tuple, Union
+from typing import Any
 
 import numpy as np
 
-from .. import topdown
-from ..model_meta import PoseMeta
+from . import topdown
 from .engines import load_engine
+from .media import as_image
+from .model_meta import PoseMeta
 
 #: Name of the model that is used if none is given.
 DEFAULT_MODEL = 'lpn50_lspet-128x128'
 
-Keypoints = Tuple[np.ndarray, np.ndarray]
-
-
-def check_image(image: np.ndarray) -> None:
-    """Raise ValueError unless ``image`` is uint8 in shape (H, W, 3)."""
-    if not (isinstance(image, np.ndarray) and image.dtype == np.uint8
-            and image.ndim == 3 and image.shape[2] == 3 and image.size):
-        what = type(image).__name__
-        if isinstance(image, np.ndarray):
-            what = f'{image.dtype} of shape {image.shape}'
-        raise ValueError('an image must be uint8 in shape (H, W, 3), channels '
-                         f'in the order BGR, got {what}')
+Keypoints = tuple[np.ndarray, np.ndarray]
+#: An array, the path of a file, or a PIL image.
+Image = Any
 
 
 def whole_image(image: np.ndarray) -> np.ndarray:
@@ -34,7 +28,8 @@ def whole_image(image: np.ndarray) -> np.ndarray:
 class PoseRuntime:
     """Top-down pose estimation with an exported model.
 
-    Calls from several threads at once are safe with ONNX Runtime.
+    Calls from several threads at once are safe. It can be pickled and copied, and used in a
+    forked process: the model is then loaded again.
 
     Args:
         model (str | Path): Path of an exported model, or the name of one in
@@ -63,11 +58,13 @@ class PoseRuntime:
         ((2, 17, 2), (2, 17))
     """
 
-    def __init__(self,
-                 model: Union[str, Path] = DEFAULT_MODEL,
-                 backend: Optional[str] = None,
-                 threads: Optional[int] = None,
-                 max_batch: int = 16) -> None:
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_MODEL,
+        backend: str | None = None,
+        threads: int | None = None,
+        max_batch: int = 16,
+    ) -> None:
         if max_batch < 1:
             raise ValueError(f'max_batch must be positive, got {max_batch!r}')
         self._engine = load_engine(model, 'pose', backend, threads)
@@ -76,15 +73,15 @@ class PoseRuntime:
 
     def __call__(
         self,
-        images: Union[np.ndarray, Sequence[np.ndarray]],
-        bboxes: Union[np.ndarray, Sequence[np.ndarray], None] = None
-    ) -> Union[Keypoints, List[Keypoints]]:
+        images: Image | Sequence[Image],
+        bboxes: np.ndarray | Sequence[np.ndarray] | None = None,
+    ) -> Keypoints | list[Keypoints]:
         """Estimate the poses in an image, or in each of a list of images.
 
         Args:
-            images (np.ndarray | Sequence[np.ndarray]): uint8 in shape
-                (H, W, 3), channels in the order BGR, as ``cv2.imread`` gives
-                it; or a list of such.
+            images (Image | Sequence[Image]): uint8 array in shape (H, W, 3), channels in the order
+                BGR, as ``cv2.imread`` gives it; the path of an image file; a PIL image; or a list
+                of such.
             bboxes (np.ndarray | Sequence[np.ndarray], optional): Persons'
                 boxes (x1, y1, x2, y2) in pixels, in shape (N, 4); for a list
                 of images, a list of such. None for the whole image as one
@@ -101,31 +98,29 @@ class PoseRuntime:
         Raises:
             ValueError: If an image or a box is not as described.
         """
-        if isinstance(images, np.ndarray):
-            return self._estimate(
-                [images], None if bboxes is None else [bboxes])[0]
+        if not isinstance(images, (list, tuple)):
+            return self._estimate([images], None if bboxes is None else [bboxes])[0]
         return self._estimate(images, bboxes)
 
-    def _estimate(self, images: Sequence[np.ndarray],
-                  bboxes: Optional[Sequence[np.ndarray]]) -> List[Keypoints]:
-        for image in images:
-            check_image(image)
+    def _estimate(
+        self, images: Sequence[Image], bboxes: Sequence[np.ndarray] | None
+    ) -> list[Keypoints]:
+        images = [as_image(image) for image in images]
         if bboxes is None:
             bboxes = [whole_image(image) for image in images]
         if len(bboxes) != len(images):
-            raise ValueError(f'{len(images)} images were given with boxes for '
-                             f'{len(bboxes)}')
+            raise ValueError(f'{len(images)} images were given with boxes for {len(bboxes)}')
         boxes = [np.asarray(b, np.float32) for b in bboxes]
         for image_boxes in boxes:
-            if image_boxes.size and (image_boxes.ndim != 2
-                                     or image_boxes.shape[1] != 4):
-                raise ValueError('bboxes must be in shape (N, 4), got '
-                                 f'{image_boxes.shape}')
+            if image_boxes.size and (image_boxes.ndim != 2 or image_boxes.shape[1] != 4):
+                raise ValueError(f'bboxes must be in shape (N, 4), got {image_boxes.shape}')
         boxes = [image_boxes.reshape(-1, 4) for image_boxes in boxes]
         counts = [len(image_boxes) for image_boxes in boxes]
         center, scale = topdown.boxes_to_center_scale(
-            np.concatenate(boxes or [np.zeros((0, 4))]), self.meta.input_size,
-            self.meta.bbox_padding)
+            np.concatenate(boxes or [np.zeros((0, 4))]),
+            self.meta.input_size,
+            self.meta.bbox_padding,
+        )
         owners = np.repeat(np.arange(len(images)), counts)
         num_keypoints = len(self.meta.keypoint_names)
         keypoints = np.empty((len(center), num_keypoints, 2), np.float32)
@@ -134,11 +129,12 @@ class PoseRuntime:
             part = slice(start, start + self.max_batch)
             crops = self._crop(images, owners[part], center[part], scale[part])
             coords, scores[part], size = self._decode(self._engine(crops))
-            keypoints[part] = topdown.to_image(coords, center[part],
-                                               scale[part], size)
+            keypoints[part] = topdown.to_image(coords, center[part], scale[part], size)
         ends = np.cumsum(counts)
-        return [(keypoints[end - count:end], scores[end - count:end])
-                for end, count in zip(ends, counts)]
+        return [
+            (keypoints[end - count : end], scores[end - count : end])
+            for end, count in zip(ends, counts)
+        ]
 
     def _crop(self, images, owners, center, scale) -> np.ndarray:
         """Write the crops of a batch into one array (N, h, w, 3)."""
@@ -147,21 +143,20 @@ class PoseRuntime:
         for owner in np.unique(owners):
             which = np.flatnonzero(owners == owner)
             part = slice(which[0], which[-1] + 1)  # owners are sorted
-            topdown.crop(images[owner], center[part], scale[part],
-                         self.meta.input_size, crops[part])
+            topdown.crop(
+                images[owner], center[part], scale[part], self.meta.input_size, crops[part]
+            )
         if self.meta.channel_order == 'rgb':
             crops = np.ascontiguousarray(crops[..., ::-1])
         return crops
 
-    def _decode(
-        self, outputs: List[np.ndarray]
-    ) -> Tuple[np.ndarray, np.ndarray, Tuple[int, int]]:
+    def _decode(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         """Return coordinates, scores, and the size that the former are in."""
         meta = self.meta
         if meta.outputs == 'keypoints':
             coords, scores = outputs
             return coords, scores, meta.input_size
-        heatmaps, = outputs
+        (heatmaps,) = outputs
         if meta.codec == 'BetaSoftArgmaxHeatmap':
             coords, scores = topdown.soft_argmax(heatmaps, meta.beta)
         else:

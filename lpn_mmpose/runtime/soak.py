@@ -1,6 +1,6 @@
 """Whether the runtime's memory stays flat over a long video."""
+
 import os
-from typing import List, Optional, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -24,10 +24,9 @@ def resident_mb() -> float:
     return pages * os.sysconf('SC_PAGE_SIZE') / 1e6
 
 
-def soak(pose: PoseRuntime,
-         frames: int,
-         max_persons: int = 3,
-         every: Optional[int] = None) -> List[Tuple[int, float]]:
+def soak(
+    pose: PoseRuntime, frames: int, max_persons: int = 3, every: int | None = None
+) -> list[tuple[int, float]]:
     """Estimate poses in many frames and record the memory.
 
     The frames are noise of changing size, with none to ``max_persons`` boxes
@@ -57,7 +56,7 @@ def soak(pose: PoseRuntime,
     return records
 
 
-def growth(records: List[Tuple[int, float]]) -> float:
+def growth(records: list[tuple[int, float]]) -> float:
     """Return by which share memory grew from the first to the last fifth.
 
     The first tenth, in which engines fill their pools, does not count.
@@ -65,6 +64,6 @@ def growth(records: List[Tuple[int, float]]) -> float:
     Args:
         records (list[tuple[int, float]]): From :func:`soak`, ten at least.
     """
-    memory = [mb for _, mb in records[len(records) // 10:]]
+    memory = [mb for _, mb in records[len(records) // 10 :]]
     fifth = max(len(memory) // 5, 1)
     return float(np.mean(memory[-fifth:]) / np.mean(memory[:fifth]) - 1)

@@ -1,14 +1,15 @@
 """Persons from frame to frame: boxes, identities, smooth keypoints."""
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from .. import topdown
+from . import topdown
 from .pose import PoseRuntime, whole_image
 
 #: Takes an image, returns boxes (N, 4) and their scores (N, ).
-FindBoxes = Callable[[np.ndarray], Tuple[np.ndarray, np.ndarray]]
+FindBoxes = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,12 @@ class Persons:
         ids (np.ndarray, optional): N integers that stay with the persons
             from frame to frame.
     """
+
     keypoints: np.ndarray
     scores: np.ndarray
     boxes: np.ndarray
     box_scores: np.ndarray
-    ids: Optional[np.ndarray] = None
+    ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Return N."""
@@ -35,12 +37,16 @@ class Persons:
 
     def __getitem__(self, index: np.ndarray) -> 'Persons':
         """Return the persons that an array of indices or booleans picks."""
-        return Persons(self.keypoints[index], self.scores[index],
-                       self.boxes[index], self.box_scores[index],
-                       None if self.ids is None else self.ids[index])
+        return Persons(
+            self.keypoints[index],
+            self.scores[index],
+            self.boxes[index],
+            self.box_scores[index],
+            None if self.ids is None else self.ids[index],
+        )
 
 
-def find_whole_image(image: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def find_whole_image(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take the whole image for a person's box."""
     return whole_image(image), np.ones(1, np.float32)
 
@@ -55,8 +61,7 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return shared / np.maximum(union, 1e-9)
 
 
-def match_boxes(a: np.ndarray, b: np.ndarray,
-                iou_thr: float) -> List[Tuple[int, int]]:
+def match_boxes(a: np.ndarray, b: np.ndarray, iou_thr: float) -> list[tuple[int, int]]:
     """Pair boxes greedily, the largest overlap first.
 
     Args:
@@ -101,7 +106,7 @@ class PoseTracker:
         same_thr (float): Overlap of the boxes around two persons' keypoints
             from which on they are the same person, and the newer one is
             dropped. Default: 0.8.
-        margin (float): See :func:`lpn_mmpose.topdown.keypoints_to_box`.
+        margin (float): See :func:`lpn_mmpose.runtime.topdown.keypoints_to_box`.
             Default: 0.1.
 
     Example:
@@ -112,16 +117,18 @@ class PoseTracker:
         ...     print(persons.ids, persons.keypoints.shape)
     """
 
-    def __init__(self,
-                 pose: PoseRuntime,
-                 find_boxes: FindBoxes = find_whole_image,
-                 reuse_boxes: bool = True,
-                 find_every: Optional[int] = None,
-                 keypoint_thr: float = 0.3,
-                 min_keypoints: int = 4,
-                 iou_thr: float = 0.3,
-                 same_thr: float = 0.8,
-                 margin: float = 0.1) -> None:
+    def __init__(
+        self,
+        pose: PoseRuntime,
+        find_boxes: FindBoxes = find_whole_image,
+        reuse_boxes: bool = True,
+        find_every: int | None = None,
+        keypoint_thr: float = 0.3,
+        min_keypoints: int = 4,
+        iou_thr: float = 0.3,
+        same_thr: float = 0.8,
+        margin: float = 0.1,
+    ) -> None:
         self.pose = pose
         self.find_boxes = find_boxes
         self.reuse_boxes = reuse_boxes
@@ -151,12 +158,10 @@ class PoseTracker:
             Persons: With ``ids``, in ascending order.
         """
         self._age += 1
-        if (not self.reuse_boxes or self._lost or not len(self._ids)
-                or self._age == self.find_every):
+        if not self.reuse_boxes or self._lost or not len(self._ids) or self._age == self.find_every:
             self._find(image)
         keypoints, scores = self.pose(image, self._boxes)
-        persons = Persons(keypoints, scores, self._boxes, self._box_scores,
-                          self._ids)
+        persons = Persons(keypoints, scores, self._boxes, self._box_scores, self._ids)
         if self.reuse_boxes:
             persons = self._follow(persons, image.shape[1::-1])
         return persons
@@ -188,17 +193,15 @@ class PoseTracker:
         """Set the boxes for the next frame; leave out who is lost."""
         boxes = np.zeros((len(persons), 4), np.float32)
         kept = np.zeros(len(persons), bool)
-        for i, (points, scores) in enumerate(
-                zip(persons.keypoints, persons.scores)):
+        for i, (points, scores) in enumerate(zip(persons.keypoints, persons.scores)):
             inside = (points >= 0).all(-1) & (points < image_size).all(-1)
             counts = (scores >= self.keypoint_thr) & inside
             if counts.sum() < self.min_keypoints:
                 continue
-            boxes[i] = topdown.keypoints_to_box(points[counts], image_size,
-                                                self.margin)
+            boxes[i] = topdown.keypoints_to_box(points[counts], image_size, self.margin)
             if (boxes[i, 2:] - boxes[i, :2]).min() < 1:
                 continue
-            iou = pairwise_iou(boxes[i:i + 1], boxes[:i][kept[:i]])
+            iou = pairwise_iou(boxes[i : i + 1], boxes[:i][kept[:i]])
             kept[i] = not (iou >= self.same_thr).any()
         self._lost = not kept.all()
         self._boxes, self._ids = boxes[kept], persons.ids[kept]
@@ -225,16 +228,14 @@ class KeypointSmoother:
     .. _`1€ filter`: https://gery.casiez.net/1euro/
     """
 
-    def __init__(self,
-                 fps: float,
-                 min_cutoff: float = 1.0,
-                 beta: float = 8.0) -> None:
+    def __init__(self, fps: float, min_cutoff: float = 1.0, beta: float = 8.0) -> None:
         from OneEuroFilter import OneEuroFilter
+
         self._filter = OneEuroFilter
         self.fps = fps
         self.min_cutoff = min_cutoff
         self.beta = beta
-        self._filters: Dict[int, List] = {}
+        self._filters: dict[int, list] = {}
 
     def __call__(self, persons: Persons) -> Persons:
         """Smooth the next frame's persons.
@@ -251,10 +252,9 @@ class KeypointSmoother:
             values = persons.keypoints[i].ravel().tolist()
             filters[key] = self._filters.get(key)
             if filters[key] is None:
-                size = max(np.ptp(persons.keypoints[i], axis=0).max(), 1.)
+                size = max(np.ptp(persons.keypoints[i], axis=0).max(), 1.0)
                 filters[key] = [
-                    self._filter(self.fps, self.min_cutoff, self.beta / size)
-                    for _ in values
+                    self._filter(self.fps, self.min_cutoff, self.beta / size) for _ in values
                 ]
             smooth[i].flat = [f(v) for f, v in zip(filters[key], values)]
         self._filters = filters

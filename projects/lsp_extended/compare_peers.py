@@ -5,6 +5,7 @@ Each takes its backbone, head and codec from MMPose's own COCO config; data,
 augmentation, input size, optimizer and schedule are those of our LSP config.
 Started again with the same command, it goes on where it was interrupted.
 """
+
 import argparse
 import copy
 import gc
@@ -12,10 +13,11 @@ import json
 import os
 import statistics
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence
 
-import lpn_mmpose  # noqa: F401, puts the mends in place, hence comes first
+import lpn_mmpose  # noqa: F401, puts the patches in place, hence comes first
 
 # isort: split
 import numpy as np
@@ -23,28 +25,27 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from mmengine.utils import get_installed_path
-from tqdm import tqdm
 
-from lpn_mmpose import cli
-from lpn_mmpose.analysis import complexity, settle
-from lpn_mmpose.deploy.benchmark import (
-    PEERS,
-    export_network,
-    onnxruntime_call,
-)
-from lpn_mmpose.deploy.export import input_size, load_model
+from lpn_mmpose.analysis.complexity import complexity, settle
+from lpn_mmpose.datasets.data_check import require_data
+from lpn_mmpose.deploy.export import export_network, load_model
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.runtime.engines import onnxruntime_session
+from lpn_mmpose.runtime.model_meta import INPUT_NAME
+from lpn_mmpose.utils.checkpoint import find_resumable
+from lpn_mmpose.utils.config import input_size, load_config, set_input_size
+from lpn_mmpose.utils.timing import interleave
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = (ROOT / 'configs/body_2d_keypoint/lpn/lspet'
-          / 'td-hm_lpn50_1xb32-60e_lspet-128x128.py')
+RECIPE = ROOT / 'configs/body_2d_keypoint/lpn/lspet' / 'td-hm_lpn50_1xb32-60e_lspet-128x128.py'
 OURS = 'LPN-50'
-#: Name to MMPose config.
+#: Name to config, in MMPose's configs of 2-D bodies.
 MODELS = {
-    name: PEERS[name]
-    for name in ('RTMPose-t', 'RTMPose-s', 'MobileNetV2')
+    'RTMPose-t': 'rtmpose/coco/rtmpose-t_8xb256-420e_coco-256x192.py',
+    'RTMPose-s': 'rtmpose/coco/rtmpose-s_8xb256-420e_coco-256x192.py',
+    'MobileNetV2': 'topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e_coco-256x192.py',
+    'ShuffleNetV2': 'topdown_heatmap/coco/td-hm_shufflenetv2_8xb64-210e_coco-256x192.py',
 }
-MODELS['ShuffleNetV2'] = PEERS['MobileNetV2'].replace('mobilenetv2',
-                                                      'shufflenetv2')
 LOSSES = ('recipe', 'own')
 RECORD = 'peers.json'
 
@@ -54,7 +55,7 @@ def fit_codec(codec: dict, size: Sequence[int]) -> dict:
     codec = dict(codec, input_size=tuple(size))
     if codec['type'] == 'SimCCLabel':
         # what MMPose's configs of all sizes follow
-        codec['sigma'] = tuple(2 * (side / 32)**.5 for side in size)
+        codec['sigma'] = tuple(2 * (side / 32) ** 0.5 for side in size)
     else:
         codec['heatmap_size'] = tuple(side // 4 for side in size)
     return codec
@@ -73,8 +74,8 @@ def peer_config(name: str, recipe: Config, loss: str) -> Config:
     cfg = copy.deepcopy(recipe)
     if name == OURS:
         return cfg
-    folder = Path(get_installed_path('mmpose')) / '.mim' / 'configs'
-    model = cli.load_config(str(folder / MODELS[name])).model
+    folder = Path(get_installed_path('mmpose')) / '.mim' / 'configs' / 'body_2d_keypoint'
+    model = load_config(str(folder / MODELS[name])).model
     size = input_size(recipe)
     head, ours = model.head, recipe.model.head
     head.out_channels = ours.out_channels
@@ -98,8 +99,8 @@ def peer_config(name: str, recipe: Config, loss: str) -> Config:
 
 def recipe_config(args: argparse.Namespace) -> Config:
     """Return our LSP config with the budget of the comparison."""
-    cfg = cli.load_config(str(RECIPE))
-    cli.set_input_size(cfg, (args.input_size, args.input_size))
+    cfg = load_config(str(RECIPE))
+    set_input_size(cfg, (args.input_size, args.input_size))
     images = cfg.train_dataloader.batch_size
     cfg.train_dataloader.batch_size = args.batch_size
     cfg.optim_wrapper.optimizer.lr *= args.batch_size / images
@@ -107,14 +108,12 @@ def recipe_config(args: argparse.Namespace) -> Config:
     warm_up, cosine = cfg.param_scheduler
     cosine.update(end=args.epochs)
     # the schedule ends at zero: there is nothing to average
-    cfg.custom_hooks = [
-        hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook'
-    ]
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook['type'] != 'EMAHook']
     cfg.merge_from_dict(args.cfg_options or {})
     return cfg
 
 
-def train(cfg: Config, name: str, loss: str, work_dir: Path) -> Dict:
+def train(cfg: Config, name: str, loss: str, work_dir: Path) -> dict:
     """Train and evaluate one network, or go on with it.
 
     Returns:
@@ -124,9 +123,9 @@ def train(cfg: Config, name: str, loss: str, work_dir: Path) -> Dict:
     cfg = peer_config(name, cfg, loss)
     cfg.work_dir = str(work_dir / f'{name}-{loss}')
     cfg.experiment_name = f'{name}-{loss}-{time.strftime("%Y%m%d_%H%M%S")}'
-    cfg.load_from = cli.find_resumable(cfg.work_dir)
+    cfg.load_from = find_resumable(cfg.work_dir)
     cfg.resume = cfg.load_from is not None
-    cli.check_data(cfg, 'train', 'val')
+    require_data(cfg, 'train', 'val')
     start = time.monotonic()
     runner = Runner.from_cfg(cfg)
     if cfg.resume:
@@ -137,80 +136,70 @@ def train(cfg: Config, name: str, loss: str, work_dir: Path) -> Dict:
     checkpoint = str(Path(cfg.work_dir) / f'epoch_{runner.epoch}.pth')
     del runner
     gc.collect()  # the data loaders' workers end with their loaders
-    return dict(model=name, loss=loss, metrics=metrics,
-                minutes=(time.monotonic() - start) / 60, checkpoint=checkpoint)
+    return dict(
+        model=name,
+        loss=loss,
+        metrics=metrics,
+        minutes=(time.monotonic() - start) / 60,
+        checkpoint=checkpoint,
+    )
 
 
-def latencies(calls: Dict[str, Callable], repeats: int) -> Dict[str, float]:
-    """Time calls in turns; return the median of each in ms."""
-    times = {name: [] for name in calls}
-    for turn in tqdm(range(repeats + 3), desc='rounds', leave=False):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn >= 3:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
-def measure(recipe: Config, names: Sequence[str], folder: Path, threads: int,
-            repeats: int) -> Dict[str, Dict]:
+def measure(
+    recipe: Config, names: Sequence[str], folder: Path, threads: int, repeats: int
+) -> dict[str, dict]:
     """Measure size, cost and latency of the networks in ONNX Runtime.
 
     Returns:
         dict[str, dict]: Of each name ``params``, ``macs`` and ``ms``.
     """
     size = input_size(recipe)
-    crop = np.random.default_rng(0).integers(
-        0, 256, (1, *size[::-1], 3)).astype(np.uint8)
+    crop = np.random.default_rng(0).integers(0, 256, (1, *size[::-1], 3)).astype(np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
-    result, calls = {}, {}
+    result, calls = {}, []
     for name in names:
         # the latency does not depend on the weights
         model = settle(load_model(peer_config(name, recipe, 'recipe')), size)
-        cost = complexity(model, size[::-1])
+        cost = complexity(model, size)
         result[name] = dict(params=cost['params'], macs=cost['macs'])
         path = folder / f'{name}.onnx'
         export_network(model, size, path)
-        calls[name] = onnxruntime_call(path, crop, threads)
-    for name, ms in latencies(calls, repeats).items():
-        result[name]['ms'] = ms
+        session = onnxruntime_session(str(path), threads)
+        calls.append((name, partial(session.run, None, {INPUT_NAME: crop})))
+    for name, seconds in interleave(calls, repeats, warm_up=3).items():
+        result[name]['ms'] = 1e3 * statistics.median(seconds)
     return result
 
 
-def table(rows: List[Dict], costs: Dict[str, Dict]) -> str:
+def table(rows: list[dict], costs: dict[str, dict]) -> str:
     """Lay the comparison out as Markdown, the best first."""
     lines = [
         '| model | loss | parameters | MACs | PCK@0.2 | PCK@0.1 | ms |',
-        '|---|---|---|---|---|---|---|'
+        '|---|---|---|---|---|---|---|',
     ]
     for row in sorted(rows, key=lambda r: -r['metrics']['torso/PCK@0.2']):
         cost, metrics = costs[row['model']], row['metrics']
-        loss = 'its own' if row['loss'] == 'own' or row['model'].startswith(
-            'RTMPose') else "LPN's"
+        loss = 'its own' if row['loss'] == 'own' or row['model'].startswith('RTMPose') else "LPN's"
         lines.append(
             f'| {row["model"]} | {loss} | {cost["params"] / 1e6:.2f} M '
             f'| {cost["macs"] / 1e6:.0f} M '
             f'| {metrics["torso/PCK@0.2"]:.3f} '
-            f'| {metrics["torso/PCK@0.1"]:.3f} | {cost["ms"]:.1f} |')
+            f'| {metrics["torso/PCK@0.1"]:.3f} | {cost["ms"]:.1f} |'
+        )
     return '\n'.join(lines)
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        '--models', nargs='+', choices=[OURS, *MODELS],
-        default=[OURS, *MODELS])
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('--models', nargs='+', choices=[OURS, *MODELS], default=[OURS, *MODELS])
     parser.add_argument('--loss', choices=LOSSES, default=LOSSES[0])
     parser.add_argument('--epochs', type=int, default=60)
-    parser.add_argument(
-        '--input-size', type=int, default=128, help='side in pixels')
+    parser.add_argument('--input-size', type=int, default=128, help='side in pixels')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--threads', type=int, default=2)
-    parser.add_argument(
-        '--repeats', type=int, default=50, help='runs to time')
+    parser.add_argument('--repeats', type=int, default=50, help='runs to time')
     parser.add_argument('--work-dir', type=Path, default='work_dirs/peers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction)
     args = parser.parse_args()
@@ -228,36 +217,37 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     try:
         recipe = recipe_config(args)
-        budget = dict(epochs=args.epochs, input_size=args.input_size,
-                      batch_size=args.batch_size,
-                      options=args.cfg_options or {})
+        budget = dict(
+            epochs=args.epochs,
+            input_size=args.input_size,
+            batch_size=args.batch_size,
+            options=args.cfg_options or {},
+        )
         rows = []
         if record.is_file():
             try:
                 content = json.loads(record.read_text())
                 rows, other = content['rows'], content['budget']
             except (ValueError, KeyError, TypeError) as error:
-                raise cli.InputError(f'{record} cannot be read ({error}); '
-                                     'give another --work-dir') from error
+                raise InputError(
+                    f'{record} cannot be read ({error}); give another --work-dir'
+                ) from error
             if other != budget:
-                raise cli.InputError(
-                    f'{args.work_dir} holds another budget, {other}; give '
-                    'another --work-dir')
+                raise InputError(
+                    f'{args.work_dir} holds another budget, {other}; give another --work-dir'
+                )
         args.work_dir.mkdir(parents=True, exist_ok=True)
         for name in args.models:
-            if any(row['model'] == name and row['loss'] == args.loss
-                   for row in rows):
+            if any(row['model'] == name and row['loss'] == args.loss for row in rows):
                 continue
             rows.append(train(recipe, name, args.loss, args.work_dir))
             partial = record.with_suffix('.partial')
-            partial.write_text(
-                json.dumps(dict(budget=budget, rows=rows), indent=1))
+            partial.write_text(json.dumps(dict(budget=budget, rows=rows), indent=1))
             os.replace(partial, record)
         names = list(dict.fromkeys(row['model'] for row in rows))
-        costs = measure(recipe, names, args.work_dir / 'exported',
-                        args.threads, args.repeats)
-    except cli.InputError as error:
-        cli.fail(error)
+        costs = measure(recipe, names, args.work_dir / 'exported', args.threads, args.repeats)
+    except InputError as error:
+        fail(error)
     print(table(rows, costs))
     print('record:', record)
 

@@ -12,10 +12,10 @@ from mmengine.config import Config
 from scipy.io import loadmat, savemat
 from synthetic import make_coco, make_mpii
 
-from lpn_mmpose.cli import InputError
-from lpn_mmpose.converters import convert_mpii, unpack
-from lpn_mmpose.converters.archives import target_of
-from lpn_mmpose.data_check import check_split
+from lpn_mmpose.dataset_converters import convert_mpii, unpack
+from lpn_mmpose.dataset_converters.archives import target_of
+from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools/dataset_converters'
@@ -26,8 +26,7 @@ MPII = LPN / 'mpii/td-hm_lpn50_8xb32-150e_mpii-256x256.py'
 
 def whole(config):
     cfg = Config.fromfile(config)
-    return not any(
-        check_split(cfg, split).problems for split in ('train', 'val'))
+    return not any(check_split(cfg, split).problems for split in ('train', 'val'))
 
 
 @pytest.fixture
@@ -52,15 +51,11 @@ def coco_archives(tmp_path):
         with zipfile.ZipFile(tmp_path / f'{split}.zip', 'w') as archive:
             for path in (tmp_path / 'made' / split).iterdir():
                 archive.write(path, f'{split}/{path.name}')
-    with zipfile.ZipFile(tmp_path / 'annotations_trainval2017.zip',
-                         'w') as archive:
+    with zipfile.ZipFile(tmp_path / 'annotations_trainval2017.zip', 'w') as archive:
         for path in (tmp_path / 'made/annotations').iterdir():
             archive.write(path, f'annotations/{path.name}')
         archive.writestr('annotations/captions_val2017.json', '{}')
-    return [
-        *sorted(tmp_path.glob('*.zip')),
-        *tmp_path.glob('made/person_detection_results/*')
-    ]
+    return [*sorted(tmp_path.glob('*.zip')), *tmp_path.glob('made/person_detection_results/*')]
 
 
 def test_coco(coco_archives, run, tmp_path, monkeypatch):
@@ -70,7 +65,8 @@ def test_coco(coco_archives, run, tmp_path, monkeypatch):
     assert sorted(out.splitlines()) == [
         'data/coco/annotations: 2 files',
         'data/coco/person_detection_results: 1 files',
-        'data/coco/train2017: 4 files', 'data/coco/val2017: 4 files'
+        'data/coco/train2017: 4 files',
+        'data/coco/val2017: 4 files',
     ]
     assert whole(COCO)
     # broken files are written again, whole ones are left
@@ -92,24 +88,25 @@ def test_bad_archives(coco_archives, run, tmp_path):
         with tarfile.open(packed, 'w:gz') as archive:
             info = tarfile.TarInfo('images/1.jpg')
             info.size = 100000
-            archive.addfile(
-                info, io.BytesIO(np.random.RandomState(0).bytes(info.size)))
+            archive.addfile(info, io.BytesIO(np.random.RandomState(0).bytes(info.size)))
         packed.write_bytes(packed.read_bytes()[:50000])
         unpack([packed], tmp_path / 'out', 'mpii')
 
 
 def test_nothing_is_written_outside(tmp_path):
-    assert target_of('../../val2017/000000000001.jpg',
-                     'coco') == 'val2017/000000000001.jpg'
+    assert target_of('../../val2017/000000000001.jpg', 'coco') == 'val2017/000000000001.jpg'
     assert target_of('images/../../x.jpg', 'mpii') == ''
     assert target_of('xannot/train.json', 'mpii') == ''
 
 
-@pytest.mark.parametrize('names', [('annot/train.json', 'annot/valid.json',
-                                    'annot/gt_valid.mat'),
-                                   ('mpii_train.json', 'mpii_val.json',
-                                    'mpii_gt_val.mat')],
-                         ids=['hrnet', 'mmpose'])
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('annot/train.json', 'annot/valid.json', 'annot/gt_valid.mat'),
+        ('mpii_train.json', 'mpii_val.json', 'mpii_gt_val.mat'),
+    ],
+    ids=['hrnet', 'mmpose'],
+)
 def test_mpii(names, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_mpii(tmp_path / 'made')
@@ -117,15 +114,11 @@ def test_mpii(names, run, tmp_path, monkeypatch):
     with tarfile.open('mpii_human_pose_v1.tar.gz', 'w:gz') as archive:
         archive.add(tmp_path / 'made/images', 'images')
     with tarfile.open('annotations.tar', 'w') as archive:
-        for name, file in zip(
-                names, ('mpii_train.json', 'mpii_val.json', 'mpii_gt_val.mat')):
+        for name, file in zip(names, ('mpii_train.json', 'mpii_val.json', 'mpii_gt_val.mat')):
             archive.add(made / file, name)
-    code, out = run('mpii_to_mmpose.py', 'mpii_human_pose_v1.tar.gz',
-                    'annotations.tar')
+    code, out = run('mpii_to_mmpose.py', 'mpii_human_pose_v1.tar.gz', 'annotations.tar')
     assert code == 0
-    assert out.splitlines() == [
-        'data/mpii/images: 4 files', 'data/mpii/annotations: 3 files'
-    ]
+    assert out.splitlines() == ['data/mpii/images: 4 files', 'data/mpii/annotations: 3 files']
     assert whole(MPII)
 
 
@@ -135,47 +128,44 @@ def original(tmp_path):
     make_mpii(tmp_path / 'made', 3)
 
     def rect(number, joints=16):
-        point = [
-            dict(x=10. + j, y=20. + number, id=j, is_visible=j % 2)
-            for j in range(joints)
-        ]
+        point = [dict(x=10.0 + j, y=20.0 + number, id=j, is_visible=j % 2) for j in range(joints)]
         return dict(
-            x1=1. + number,
-            y1=2.,
-            x2=31. + number,
-            y2=42.,
+            x1=1.0 + number,
+            y1=2.0,
+            x2=31.0 + number,
+            y2=42.0,
             annopoints=dict(point=point),
-            scale=2. + number,
-            objpos=dict(x=50. + number, y=60.))
+            scale=2.0 + number,
+            objpos=dict(x=50.0 + number, y=60.0),
+        )
 
-    unlabelled = dict(x1=1., y1=2., x2=3., y2=4.)
+    unlabelled = dict(x1=1.0, y1=2.0, x2=3.0, y2=4.0)
     names = [f'{i:09d}.jpg' for i in (1, 2, 3)]
     rects = [[rect(0), rect(1, 15)], rect(2), unlabelled]
     savemat(
         tmp_path / 'mpii_human_pose_v1_u12_1.mat',
         dict(
             RELEASE=dict(
-                annolist=[
-                    dict(image=dict(name=name), annorect=r)
-                    for name, r in zip(names, rects)
-                ],
-                img_train=[1, 1, 0])))
+                annolist=[dict(image=dict(name=name), annorect=r) for name, r in zip(names, rects)],
+                img_train=[1, 1, 0],
+            )
+        ),
+    )
     return tmp_path / 'mpii_human_pose_v1_u12_1.mat'
 
 
 def test_mpii_original_annotations(original, run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path('val.txt').write_text('000000001.jpg\n')
-    code, out = run('mpii_to_mmpose.py', 'made/images', original,
-                    '--val-images', 'val.txt')
+    code, out = run('mpii_to_mmpose.py', 'made/images', original, '--val-images', 'val.txt')
     assert code == 0
     assert out.splitlines()[-2:] == [
         'data/mpii/annotations/mpii_train.json: 1 persons',
-        'data/mpii/annotations/mpii_val.json: 2 persons'
+        'data/mpii/annotations/mpii_val.json: 2 persons',
     ]
     assert whole(MPII)
     folder = tmp_path / 'data/mpii/annotations'
-    train, = json.loads((folder / 'mpii_train.json').read_text())
+    (train,) = json.loads((folder / 'mpii_train.json').read_text())
     assert train['image'] == '000000002.jpg'
     assert (train['center'], train['scale']) == ([52, 60], 4)
     assert train['joints'] == [[10 + j, 22] for j in range(16)]

@@ -17,12 +17,11 @@ def test_training_joints_count_from_zero(tmp_path, test_mode):
     joints = np.array(json.loads(ann_file.read_text())[1]['joints'])
     ours, theirs = (
         dataset(
-            ann_file=str(ann_file),
-            data_prefix=dict(img=f'{tmp_path}/images/'),
-            test_mode=test_mode).get_data_info(1)
-        for dataset in (ZeroBasedMpiiDataset, MpiiDataset))
-    np.testing.assert_allclose(
-        ours['keypoints'][0], joints if test_mode else joints - 1, atol=1e-4)
+            ann_file=str(ann_file), data_prefix=dict(img=f'{tmp_path}/images/'), test_mode=test_mode
+        ).get_data_info(1)
+        for dataset in (ZeroBasedMpiiDataset, MpiiDataset)
+    )
+    np.testing.assert_allclose(ours['keypoints'][0], joints if test_mode else joints - 1, atol=1e-4)
     np.testing.assert_allclose(theirs['keypoints'][0], joints, atol=1e-4)
     for key in ('bbox_center', 'bbox_scale', 'keypoints_visible'):
         np.testing.assert_array_equal(ours[key], theirs[key])

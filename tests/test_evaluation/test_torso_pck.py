@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from mmengine.structures import InstanceData
 
-from lpn_mmpose.converters.lspet import CROWDPOSE_KEYPOINTS as NAMES
-from lpn_mmpose.evaluation import TorsoPCKAccuracy, torso_sizes
+from lpn_mmpose.dataset_converters.lspet import CROWDPOSE_KEYPOINTS as NAMES
+from lpn_mmpose.evaluation.torso_pck import TorsoPCKAccuracy, torso_sizes
 
 INDEX = {name: i for i, name in enumerate(NAMES)}
 
 
-def person(torso=100., **errors):
+def person(torso=100.0, **errors):
     """Return prediction and truth; ``errors`` are the joints' x errors."""
     truth = np.zeros((1, 14, 2))
     truth[0, INDEX['right_hip']] = truth[0, INDEX['left_hip']] = (0, torso)
@@ -23,16 +23,12 @@ def evaluate(*persons, thr=(0.2, 0.1)):
     metric.dataset_meta = dict(keypoint_id2name=dict(enumerate(NAMES)))
     for pred, truth, visible in persons:
         gt = InstanceData(keypoints=truth, keypoints_visible=visible)
-        metric.process([], [
-            dict(
-                pred_instances=dict(keypoints=pred),
-                gt_instances=gt.to_dict())
-        ])
+        metric.process([], [dict(pred_instances=dict(keypoints=pred), gt_instances=gt.to_dict())])
     return metric.evaluate(len(persons))
 
 
 def test_threshold_is_inclusive_and_in_units_of_the_torso():
-    metrics = evaluate(person(left_wrist=20., neck=20.01, left_knee=10.))
+    metrics = evaluate(person(left_wrist=20.0, neck=20.01, left_knee=10.0))
     assert metrics['torso/PCK@0.2'] == pytest.approx(13 / 14)
     assert metrics['torso/PCK@0.1'] == pytest.approx(12 / 14)
     assert metrics['torso/PCK@0.2/neck'] == 0
@@ -40,9 +36,9 @@ def test_threshold_is_inclusive_and_in_units_of_the_torso():
 
 
 def test_mean_is_over_keypoints_and_skips_unlabelled_ones():
-    pred, truth, visible = person(left_ankle=50.)
+    pred, truth, visible = person(left_ankle=50.0)
     visible[0, INDEX['left_ankle']] = 0
-    metrics = evaluate((pred, truth, visible), person(right_wrist=50.))
+    metrics = evaluate((pred, truth, visible), person(right_wrist=50.0))
     assert metrics['torso/PCK@0.2/left_ankle'] == 1
     assert metrics['torso/PCK@0.2/right_wrist'] == 0.5
     assert metrics['torso/PCK@0.2'] == pytest.approx(13.5 / 14)
@@ -62,7 +58,7 @@ def test_other_diagonal_and_persons_without_any():
 
 
 def test_person_without_torso_is_left_out():
-    pred, truth, visible = person(neck=90.)
+    pred, truth, visible = person(neck=90.0)
     visible[0, [INDEX['left_hip'], INDEX['right_hip']]] = 0
     metrics = evaluate((pred, truth, visible), person())
     assert metrics['torso/PCK@0.2'] == 1

@@ -1,4 +1,5 @@
-"""The release's networks, rebuilt here, on the release's weights."""
+"""The original's networks, rebuilt here, on the original's weights."""
+
 import json
 import runpy
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmpose.structures import PoseDataSample
 
 import lpn_mmpose.codecs
 import lpn_mmpose.models  # noqa: F401
-from lpn_mmpose.models.official import from_release
+from lpn_mmpose.zoo.original_checkpoints import from_original
 
 GOLDEN = Path(__file__).parents[1] / 'golden'
 REFERENCE = runpy.run_path(str(GOLDEN / 'reference_weights.py'))
@@ -30,18 +31,18 @@ def pose_estimator(depth, input_size, out_channels):
         type='BetaSoftArgmaxHeatmap',
         input_size=input_size,
         heatmap_size=tuple(side // 4 for side in input_size),
-        sigma=2)
+        sigma=2,
+    )
     return MODELS.build(
         dict(
             type='TopdownPoseEstimator',
             backbone=dict(type='LPN', depth=depth),
-            head=dict(
-                type='LPNHead', out_channels=out_channels, decoder=codec),
+            head=dict(type='LPNHead', out_channels=out_channels, decoder=codec),
             test_cfg=dict(
-                flip_test=True,
-                flip_mode='heatmap',
-                shift_heatmap=True,
-                output_heatmaps=True))).eval()
+                flip_test=True, flip_mode='heatmap', shift_heatmap=True, output_heatmaps=True
+            ),
+        )
+    ).eval()
 
 
 @pytest.mark.parametrize('name', CASES)
@@ -52,38 +53,41 @@ def test_heatmaps(name):
     manifest = json.loads((GOLDEN / f'{name}.json').read_text())
     weights = REFERENCE['build'](manifest)
     model.load_state_dict(
-        from_release({k: torch.from_numpy(v)
-                      for k, v in weights.items()}),
-        strict=True)
+        from_original({k: torch.from_numpy(v) for k, v in weights.items()}), strict=True
+    )
 
     golden = np.load(GOLDEN / f'{name}.npz')
-    inputs = torch.from_numpy(REFERENCE['input_for'](
-        (1, 3, input_size[1], input_size[0])))
+    inputs = torch.from_numpy(REFERENCE['input_for']((1, 3, input_size[1], input_size[0])))
     sample = PoseDataSample(
         metainfo=dict(
             flip_indices=metainfo['flip_indices'],
             input_size=input_size,
-            input_center=np.array([30., 40.]),
-            input_scale=np.array(input_size, float)))
-    sample.gt_instances = InstanceData(
-        bboxes=np.zeros((1, 4)), bbox_scores=np.ones(1))
+            input_center=np.array([30.0, 40.0]),
+            input_scale=np.array(input_size, float),
+        )
+    )
+    sample.gt_instances = InstanceData(bboxes=np.zeros((1, 4)), bbox_scores=np.ones(1))
     with torch.no_grad():
         heatmaps = model(inputs, None, mode='tensor')
-        sample, = model(inputs, [sample], mode='predict')
+        (sample,) = model(inputs, [sample], mode='predict')
     flip_heatmaps = sample.pred_fields.heatmaps[None]
-    for actual, expected in ((heatmaps, golden['heatmaps']),
-                             (flip_heatmaps, golden['flip_heatmaps'])):
+    for actual, expected in (
+        (heatmaps, golden['heatmaps']),
+        (flip_heatmaps, golden['flip_heatmaps']),
+    ):
         assert actual.shape == expected.shape
-        np.testing.assert_allclose(
-            actual.numpy(), expected, rtol=0, atol=1e-4 * expected.std())
+        np.testing.assert_allclose(actual.numpy(), expected, rtol=0, atol=1e-4 * expected.std())
 
 
-@pytest.mark.parametrize('depth, input_size, out_channels, params', [
-    (50, (192, 256), 17, 2911153),
-    (101, (192, 256), 17, 5353458),
-    (152, (192, 256), 17, 7377459),
-    (50, (256, 256), 16, 2910896),
-])
+@pytest.mark.parametrize(
+    'depth, input_size, out_channels, params',
+    [
+        (50, (192, 256), 17, 2911153),
+        (101, (192, 256), 17, 5353458),
+        (152, (192, 256), 17, 7377459),
+        (50, (256, 256), 16, 2910896),
+    ],
+)
 def test_published_parameters(depth, input_size, out_channels, params):
     model = pose_estimator(depth, input_size, out_channels)
     assert sum(p.numel() for p in model.parameters()) == params

@@ -37,16 +37,13 @@ def test_shapes_and_parameters(depth):
 @pytest.mark.parametrize('depth', DEPTHS)
 def test_attention_sits_in_every_bottleneck(depth, attention):
     model = build(depth, attention=attention).eval()
-    blocks = [
-        block for name in model.layers for block in getattr(model, name)
-    ]
+    blocks = [block for name in model.layers for block in getattr(model, name)]
     assert len(blocks) == sum(model.stage_blocks[depth])
     assert {type(b.attention).__name__ for b in blocks} == {
-        {'GC': 'ContextBlock', 'SE': 'BiasFreeSELayer'}.get(
-            attention, 'Identity')
+        {'GC': 'ContextBlock', 'SE': 'BiasFreeSELayer'}.get(attention, 'Identity')
     }
     with torch.no_grad():
-        out, = model(torch.rand(2, 3, 64, 48))
+        (out,) = model(torch.rand(2, 3, 64, 48))
     assert out.shape == (2, 512, 4, 3)
 
 
@@ -62,8 +59,7 @@ def test_se_scales_channels():
     se = build(attention='SE').layer1[0].attention
     x = torch.rand(2, 64, 5, 4)
     mean = x.mean((2, 3))
-    scale = torch.sigmoid(
-        (mean @ se.fc[0].weight.T).relu() @ se.fc[2].weight.T)
+    scale = torch.sigmoid((mean @ se.fc[0].weight.T).relu() @ se.fc[2].weight.T)
     torch.testing.assert_close(se(x), x * scale[:, :, None, None])
 
 
@@ -74,8 +70,12 @@ def test_out_indices():
         inner = build(out_indices=(1, 3)).eval()
         inner.load_state_dict(model.state_dict())
         some = inner(torch.zeros(1, 3, 64, 64))
-    assert [tuple(o.shape) for o in outs] == [(1, 64, 16, 16), (1, 128, 8, 8),
-                                              (1, 256, 4, 4), (1, 512, 4, 4)]
+    assert [tuple(o.shape) for o in outs] == [
+        (1, 64, 16, 16),
+        (1, 128, 8, 8),
+        (1, 256, 4, 4),
+        (1, 512, 4, 4),
+    ]
     assert [o.shape[1] for o in some] == [128, 512]
 
 
@@ -88,7 +88,7 @@ def test_frozen_stages(stages):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     if stages < 4:
         # unequal outputs, as the sum of batch-normed maps has no gradient
-        (model(torch.rand(2, 3, 64, 64))[0]**2).sum().backward()
+        (model(torch.rand(2, 3, 64, 64))[0] ** 2).sum().backward()
     else:
         model(torch.rand(2, 3, 64, 64))
     for name in ['stem'] + model.layers:
@@ -151,8 +151,7 @@ def test_global_context_is_an_identity_at_first():
     model = build(init_cfg=None)
     model.init_weights()
     without = build(attention=None)
-    missing, unexpected = without.load_state_dict(
-        model.state_dict(), strict=False)
+    missing, unexpected = without.load_state_dict(model.state_dict(), strict=False)
     assert not missing
     assert unexpected and all('.attention.' in key for key in unexpected)
     x = torch.rand(1, 3, 64, 64)
@@ -177,16 +176,19 @@ def test_pretrained_init(tmp_path, as_list):
         torch.testing.assert_close(value, source.state_dict()[key], msg=key)
 
 
-@pytest.mark.parametrize('kwargs, name', [
-    (dict(depth=34), 'depth'),
-    (dict(depth='50'), 'depth'),
-    (dict(attention='CBAM'), 'attention'),
-    (dict(attention='gc'), 'attention'),
-    (dict(out_indices=(4, )), 'out_indices'),
-    (dict(out_indices=()), 'out_indices'),
-    (dict(frozen_stages=5), 'frozen_stages'),
-    (dict(frozen_stages=-2), 'frozen_stages'),
-])
+@pytest.mark.parametrize(
+    'kwargs, name',
+    [
+        (dict(depth=34), 'depth'),
+        (dict(depth='50'), 'depth'),
+        (dict(attention='CBAM'), 'attention'),
+        (dict(attention='gc'), 'attention'),
+        (dict(out_indices=(4,)), 'out_indices'),
+        (dict(out_indices=()), 'out_indices'),
+        (dict(frozen_stages=5), 'frozen_stages'),
+        (dict(frozen_stages=-2), 'frozen_stages'),
+    ],
+)
 def test_bad_arguments_raise(kwargs, name):
     with pytest.raises(ValueError, match=f'{name} must be'):
         build(**kwargs)
@@ -198,7 +200,7 @@ def test_group_norm():
     model.train()
     assert not norms(model)
     assert any(isinstance(m, nn.GroupNorm) for m in model.modules())
-    (model(torch.rand(1, 3, 64, 64))[0]**2).sum().backward()
+    (model(torch.rand(1, 3, 64, 64))[0] ** 2).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
 
 

@@ -10,11 +10,7 @@ from torch import nn
 import lpn_mmpose.codecs
 import lpn_mmpose.models  # noqa: F401
 
-DECODER = dict(
-    type='BetaSoftArgmaxHeatmap',
-    input_size=(192, 256),
-    heatmap_size=(48, 64),
-    sigma=2)
+DECODER = dict(type='BetaSoftArgmaxHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
 
 
 def build(**kwargs):
@@ -23,7 +19,7 @@ def build(**kwargs):
 
 def features(batch_size=2, channels=512, size=(16, 12)):
     generator = torch.Generator().manual_seed(0)
-    return (torch.rand(batch_size, channels, *size, generator=generator), )
+    return (torch.rand(batch_size, channels, *size, generator=generator),)
 
 
 def test_default():
@@ -36,17 +32,18 @@ def test_default():
     assert head.final_layer.bias is not None
 
 
-@pytest.mark.parametrize('in_channels, channels',
-                         [(512, (256, 256)), (256, (128, 64)), (96, (64, ))])
+@pytest.mark.parametrize(
+    'in_channels, channels', [(512, (256, 256)), (256, (128, 64)), (96, (64,))]
+)
 def test_deconvolutions_are_grouped_by_gcd(in_channels, channels):
     head = build(
         in_channels=in_channels,
         out_channels=14,
         deconv_out_channels=channels,
-        deconv_kernel_sizes=(4, ) * len(channels)).eval()
+        deconv_kernel_sizes=(4,) * len(channels),
+    ).eval()
     previous = in_channels
-    for deconv, pointwise, out in zip(head.deconv_layers[::2],
-                                      head.deconv_layers[1::2], channels):
+    for deconv, pointwise, out in zip(head.deconv_layers[::2], head.deconv_layers[1::2], channels):
         assert isinstance(deconv.conv, nn.ConvTranspose2d)
         assert deconv.conv.groups == gcd(previous, out)
         assert pointwise.conv.kernel_size == (1, 1)
@@ -55,7 +52,7 @@ def test_deconvolutions_are_grouped_by_gcd(in_channels, channels):
             assert isinstance(module.bn, nn.BatchNorm2d)
             assert isinstance(module.activate, nn.ReLU)
         previous = out
-    zoom = 2**len(channels)
+    zoom = 2 ** len(channels)
     with torch.no_grad():
         out = head(features(1, in_channels, (4, 3)))
     assert out.shape == (1, 14, 4 * zoom, 3 * zoom)
@@ -75,17 +72,20 @@ def test_without_deconvolutions():
 
 
 def test_intermediate_convolutions():
-    head = build(conv_out_channels=(32, ), conv_kernel_sizes=(3, )).eval()
+    head = build(conv_out_channels=(32,), conv_kernel_sizes=(3,)).eval()
     with torch.no_grad():
         assert head(features()).shape == (2, 17, 64, 48)
 
 
-@pytest.mark.parametrize('kwargs, message', [
-    (dict(deconv_kernel_sizes=(4, 5)), r'from \[2, 3, 4\], got 5'),
-    (dict(deconv_kernel_sizes=(4, )), 'mismatched lengths'),
-    (dict(deconv_out_channels=(256, )), 'mismatched lengths'),
-    (dict(deconv_kernel_sizes=None), 'mismatched lengths'),
-])
+@pytest.mark.parametrize(
+    'kwargs, message',
+    [
+        (dict(deconv_kernel_sizes=(4, 5)), r'from \[2, 3, 4\], got 5'),
+        (dict(deconv_kernel_sizes=(4,)), 'mismatched lengths'),
+        (dict(deconv_out_channels=(256,)), 'mismatched lengths'),
+        (dict(deconv_kernel_sizes=None), 'mismatched lengths'),
+    ],
+)
 def test_bad_arguments_raise(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
@@ -101,10 +101,7 @@ def test_norm_cfg_reaches_every_layer():
 def test_default_init():
     head = build()
     head.init_weights()
-    convs = [
-        m for m in head.modules()
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))
-    ]
+    convs = [m for m in head.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     assert len(convs) == 5
     for conv in convs:
         assert 0.0009 < conv.weight.std() < 0.0011
@@ -125,8 +122,7 @@ def test_predict():
     head = build(decoder=DECODER).eval()
     samples = get_packed_inputs(batch_size=2)['data_samples']
     with torch.no_grad():
-        preds, fields = head.predict(
-            features(), samples, test_cfg=dict(output_heatmaps=True))
+        preds, fields = head.predict(features(), samples, test_cfg=dict(output_heatmaps=True))
     assert len(preds) == len(fields) == 2
     for pred, field in zip(preds, fields):
         assert pred.keypoints.shape == (1, 17, 2)

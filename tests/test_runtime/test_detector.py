@@ -27,11 +27,14 @@ def test_boxes_in_image_pixels(detector_file, backend):
     assert scores.min() > 0.8
 
 
-@pytest.mark.parametrize('size, person', [
-    ((96, 96), (32, 48, 64, 80)),
-    ((192, 384), (64, 64, 192, 192)),
-    ((97, 31), (0, 0, 31, 31)),
-])
+@pytest.mark.parametrize(
+    'size, person',
+    [
+        ((96, 96), (32, 48, 64, 80)),
+        ((192, 384), (64, 64, 192, 192)),
+        ((97, 31), (0, 0, 31, 31)),
+    ],
+)
 def test_letterbox(detector_file, size, person):
     """The padding is at the right and the bottom, and boxes are clipped."""
     image, _ = tiny_models.scene([person], size)
@@ -56,7 +59,7 @@ def test_thresholds(tmp_path, detector_file):
 def test_nobody(detector_file):
     image, _ = tiny_models.scene([])
     boxes, scores = PersonDetector(detector_file)(image)
-    assert boxes.shape == (0, 4) and scores.shape == (0, )
+    assert boxes.shape == (0, 4) and scores.shape == (0,)
 
 
 def test_bad_image(detector_file):

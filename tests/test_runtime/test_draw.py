@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from lpn_mmpose.runtime.draw import LEFT, MIDDLE, RIGHT, draw_poses, side_color
+from lpn_mmpose.runtime.drawing import LEFT, MIDDLE, RIGHT, draw_poses, side_color
 
 NAMES = ('neck', 'left_hip', 'right_hip')
 SKELETON = ((0, 1), (0, 2), (1, 2))
@@ -10,8 +10,7 @@ POINTS = np.array([[[50, 10], [80, 80], [20, 80]]], float)
 
 def draw(scores, points=POINTS, **kwargs):
     image = np.full((100, 120, 3), 128, np.uint8)
-    picture = draw_poses(image, points, np.array([scores]), NAMES, SKELETON,
-                         **kwargs)
+    picture = draw_poses(image, points, np.array([scores]), NAMES, SKELETON, **kwargs)
     assert (image == 128).all()
     return picture
 
@@ -30,23 +29,26 @@ def test_sides_have_their_colors():
     assert close(picture[80, 50], MIDDLE)
 
 
-@pytest.mark.parametrize('names, color', [
-    (('left_knee', ), LEFT),
-    (('right_knee', 'right_hip'), RIGHT),
-    (('right_hip', 'left_hip'), MIDDLE),
-    (('neck', 'left_shoulder'), LEFT),
-    (('nose', ), MIDDLE),
-    (('neck', 'top_head'), MIDDLE),
-])
+@pytest.mark.parametrize(
+    'names, color',
+    [
+        (('left_knee',), LEFT),
+        (('right_knee', 'right_hip'), RIGHT),
+        (('right_hip', 'left_hip'), MIDDLE),
+        (('neck', 'left_shoulder'), LEFT),
+        (('nose',), MIDDLE),
+        (('neck', 'top_head'), MIDDLE),
+    ],
+)
 def test_side_color(names, color):
     assert side_color(*names) == color
 
 
 def test_low_scores_are_not_drawn():
-    assert (draw([.2, .2, .2]) == 128).all()
-    picture = draw([1, .2, 1])
+    assert (draw([0.2, 0.2, 0.2]) == 128).all()
+    picture = draw([1, 0.2, 1])
     assert (picture[:, 62:] == 128).all()
-    assert (draw([.2, .2, .2], score_thr=.1) != 128).any()
+    assert (draw([0.2, 0.2, 0.2], score_thr=0.1) != 128).any()
 
 
 def test_boxes_and_ids():
@@ -61,6 +63,9 @@ def test_far_outside_and_nobody():
     points[0, 1] = (1e9, -1e9)
     points[0, 2] = (-40, 80)
     draw([1, 1, 1], points)
-    assert (draw_poses(
-        np.zeros((5, 5, 3), np.uint8), np.zeros((0, 3, 2)), np.zeros((0, 3)),
-        NAMES, SKELETON) == 0).all()
+    assert (
+        draw_poses(
+            np.zeros((5, 5, 3), np.uint8), np.zeros((0, 3, 2)), np.zeros((0, 3)), NAMES, SKELETON
+        )
+        == 0
+    ).all()

@@ -7,9 +7,9 @@ import pytest
 import tiny_models
 
 from lpn_mmpose.errors import InputError
-from lpn_mmpose.model_meta import KEY
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
-from lpn_mmpose.runtime.engines import ENGINES, find_model, load_engine
+from lpn_mmpose.runtime.engines import ENGINES, find_exported_model, load_engine
+from lpn_mmpose.runtime.model_meta import KEY
 
 
 @pytest.fixture
@@ -28,30 +28,28 @@ def xml_of(path):
     model = openvino.Core().read_model(path)
     text = onnx.load(path).metadata_props[0].value
     model.set_rt_info(text, [KEY])
-    openvino.save_model(
-        model, path.with_suffix('.xml'), compress_to_fp16=False)
+    openvino.save_model(model, path.with_suffix('.xml'), compress_to_fp16=False)
     return path.with_suffix('.xml')
 
 
 def test_engines_and_formats_agree(pose_file, images):
-    reference, = load_engine(pose_file, 'pose')(images)
+    (reference,) = load_engine(pose_file, 'pose')(images)
     assert reference.shape == (5, 6, 32, 24)
     for path in (pose_file, xml_of(pose_file)):
         engine = load_engine(path, 'pose', 'openvino', threads=1)
         assert engine.meta == tiny_models.pose_meta()
         np.testing.assert_allclose(engine(images)[0], reference, atol=1e-5)
-    assert load_engine(pose_file.with_suffix('.xml'), 'pose').package == \
-        'openvino'
+    assert load_engine(pose_file.with_suffix('.xml'), 'pose').package == 'openvino'
 
 
 @pytest.mark.parametrize('backend', list(ENGINES))
 @pytest.mark.parametrize('count', [1, 2, 5])
 def test_fixed_batch(pose_file, images, backend, count):
-    reference, = load_engine(pose_file, 'pose')(images[:count])
+    (reference,) = load_engine(pose_file, 'pose')(images[:count])
     fixed = tiny_models.save_pose(pose_file.with_name('two.onnx'), batch=2)
     engine = load_engine(fixed, 'pose', backend)
     assert engine.batch == 2
-    actual, = engine(images[:count])
+    (actual,) = engine(images[:count])
     np.testing.assert_allclose(actual, reference, atol=1e-5)
 
 
@@ -59,15 +57,16 @@ def test_fixed_batch(pose_file, images, backend, count):
 @pytest.mark.parametrize('batch', ['N', 1, 2])
 @pytest.mark.parametrize('threads', [1, 2, 3])
 def test_images_side_by_side(pose_file, images, backend, batch, threads):
-    reference, = load_engine(pose_file, 'pose', threads=1)(images)
+    (reference,) = load_engine(pose_file, 'pose', threads=1)(images)
     path = tiny_models.save_pose(pose_file.with_name('b.onnx'), batch=batch)
     engine = load_engine(path, 'pose', backend, threads)
     together, apart = [], []
     engine._infer, engine._infer_apart = (
         recorded(engine._infer, together, lambda part: [part]),
-        recorded(engine._infer_apart, apart, list))
+        recorded(engine._infer_apart, apart, list),
+    )
     for count in range(1, 6):
-        actual, = engine(images[:count])
+        (actual,) = engine(images[:count])
         np.testing.assert_allclose(actual, reference[:count], atol=1e-5)
     size = 1 if batch == 'N' else batch
     sizes = {len(part) for parts in apart for part in parts}
@@ -88,11 +87,11 @@ def recorded(call, calls, parts_of):
 
 
 def test_find_model(pose_file, tmp_path):
-    assert find_model(str(pose_file)) == pose_file
+    assert find_exported_model(str(pose_file)) == pose_file
     for name in ('pose', 'pose.onnx'):
-        assert find_model(name, tmp_path) == pose_file
+        assert find_exported_model(name, tmp_path) == pose_file
     with pytest.raises(InputError, match='model other is neither') as error:
-        find_model('other', tmp_path)
+        find_exported_model('other', tmp_path)
     for text in ('pose.onnx', 'export.py', str(tmp_path)):
         assert text in str(error.value)
 
@@ -137,12 +136,15 @@ def test_missing_engine(pose_file, monkeypatch, backend):
         PoseRuntime(pose_file, backend)
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(backend='tensorrt'),
-    dict(threads=0),
-    dict(max_batch=0),
-])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(backend='tensorrt'),
+        dict(threads=0),
+        dict(max_batch=0),
+    ],
+)
 def test_bad_arguments(pose_file, kwargs):
-    (name, value), = kwargs.items()
+    ((name, value),) = kwargs.items()
     with pytest.raises(ValueError, match=f'{name} must be .*{value!r}'):
         PoseRuntime(pose_file, **kwargs)

@@ -25,7 +25,6 @@ def test_a_leak_is_seen(tmp_path):
 
 
 def test_growth():
-    flat = [(i, 100. if i else 50.) for i in range(10)]
+    flat = [(i, 100.0 if i else 50.0) for i in range(10)]
     assert growth(flat) == 0
-    assert growth([(i, 100. + i) for i in range(20)]) == pytest.approx(
-        (118 - 103) / 103, abs=0.01)
+    assert growth([(i, 100.0 + i) for i in range(20)]) == pytest.approx((118 - 103) / 103, abs=0.01)

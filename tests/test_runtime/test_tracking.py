@@ -26,8 +26,10 @@ class World:
         for i, (x1, y1, x2, y2) in enumerate(boxes):
             middle = np.array([x1 + x2, y1 + y2]) / 2
             keypoints[i] = middle
-            near = sorted((np.abs(place + (20, 50) - middle).max(), *place)
-                          for place in map(np.array, self.places.values()))
+            near = sorted(
+                (np.abs(place + (20, 50) - middle).max(), *place)
+                for place in map(np.array, self.places.values())
+            )
             if near and near[0][0] < (y2 - y1) / 2:
                 keypoints[i] = SHAPE + near[0][1:]
                 scores[i] = 0.9
@@ -38,7 +40,8 @@ class World:
         places = [] if self.blind else list(self.places.values())
         boxes = [(x - 5, y - 5, x + 45, y + 105) for x, y in places]
         return np.reshape(np.array(boxes, np.float32), (-1, 4)), np.full(
-            len(boxes), 0.8, np.float32)
+            len(boxes), 0.8, np.float32
+        )
 
     def tracker(self, **kwargs):
         return PoseTracker(self.pose, self.find, **kwargs)
@@ -51,16 +54,13 @@ def test_boxes_come_from_the_frame_before():
         world.places = dict(a=(20 + 5 * t, 30), b=(300 - 5 * t, 150))
         persons = track(IMAGE)
         assert persons.ids.tolist() == [0, 1]
-        np.testing.assert_allclose(persons.keypoints[0], SHAPE +
-                                   world.places['a'])
-        np.testing.assert_allclose(persons.keypoints[1], SHAPE +
-                                   world.places['b'])
+        np.testing.assert_allclose(persons.keypoints[0], SHAPE + world.places['a'])
+        np.testing.assert_allclose(persons.keypoints[1], SHAPE + world.places['b'])
     assert world.searches == 1
     # the box reaches a tenth of the person's length beyond the keypoints
     persons = track(IMAGE)
     x, y = world.places['a']
-    np.testing.assert_allclose(persons.boxes[0],
-                               (x - 10, y - 10, x + 50, y + 110))
+    np.testing.assert_allclose(persons.boxes[0], (x - 10, y - 10, x + 50, y + 110))
 
 
 def test_detector_runs_again_when_somebody_is_lost():
@@ -121,8 +121,7 @@ def test_without_reuse_the_detector_runs_each_frame():
         world.places = dict(b=(300 - 8 * t, 150), a=(20 + 8 * t, 30))
         persons = track(IMAGE)
         assert persons.ids.tolist() == [0, 1]
-        np.testing.assert_allclose(persons.keypoints[0],
-                                   SHAPE + world.places['b'])
+        np.testing.assert_allclose(persons.keypoints[0], SHAPE + world.places['b'])
     assert world.searches == 5
     world.blind = True
     assert len(track(IMAGE)) == 0
@@ -150,8 +149,7 @@ def test_match_boxes():
 
 def persons_at(points, ids):
     n, k = points.shape[:2]
-    return Persons(points, np.ones((n, k)), np.zeros((n, 4)), np.ones(n),
-                   np.array(ids))
+    return Persons(points, np.ones((n, k)), np.zeros((n, 4)), np.ones(n), np.array(ids))
 
 
 def test_smoothing_removes_jitter_and_follows_movement():
@@ -159,7 +157,7 @@ def test_smoothing_removes_jitter_and_follows_movement():
     smooth = KeypointSmoother(fps=25)
     true, seen, out = [], [], []
     for t in range(150):
-        place = SHAPE + (2. * max(t - 75, 0), 0)  # rests, then walks
+        place = SHAPE + (2.0 * max(t - 75, 0), 0)  # rests, then walks
         noisy = place + rng.normal(0, 1.5, SHAPE.shape)
         true.append(place)
         seen.append(noisy)
@@ -176,10 +174,8 @@ def test_smoothing_keeps_persons_apart_and_forgets():
     smooth = KeypointSmoother(fps=25)
     two = np.stack([SHAPE, SHAPE + 100])
     for _ in range(3):
-        np.testing.assert_allclose(
-            smooth(persons_at(two, [0, 1])).keypoints, two)
-    np.testing.assert_allclose(
-        smooth(persons_at(two[::-1], [1, 0])).keypoints, two[::-1])
+        np.testing.assert_allclose(smooth(persons_at(two, [0, 1])).keypoints, two)
+    np.testing.assert_allclose(smooth(persons_at(two[::-1], [1, 0])).keypoints, two[::-1])
     smooth(persons_at(two[:1], [0]))
     moved = smooth(persons_at(two[:1] + 50, [1])).keypoints
     np.testing.assert_allclose(moved, two[:1] + 50)

@@ -4,11 +4,12 @@
 LOG is a work directory, whose starts are joined where a run was resumed, or
 a JSON file of vis_data/.
 """
+
 import argparse
 import os
 
-from lpn_mmpose import logs
-from lpn_mmpose.cli import InputError, fail
+from lpn_mmpose.analysis import logs
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():
@@ -17,20 +18,16 @@ def parse_args():
     plot = tasks.add_parser('plot_curve', help='draw and print')
     plot.add_argument('json_logs', nargs='+', metavar='LOG')
     plot.add_argument(
-        '--keys',
-        nargs='+',
-        help='scalars to draw; default: loss, lr and the metrics')
+        '--keys', nargs='+', help='scalars to draw; default: loss, lr and the metrics'
+    )
     plot.add_argument('--title', default='')
-    plot.add_argument(
-        '--legend', nargs='+', help='a name for each LOG; default: the paths')
-    plot.add_argument(
-        '--out', default='curves.png', help='picture (default: curves.png)')
+    plot.add_argument('--legend', nargs='+', help='a name for each LOG; default: the paths')
+    plot.add_argument('--out', default='curves.png', help='picture (default: curves.png)')
     time = tasks.add_parser('cal_train_time', help='time an iteration')
     time.add_argument('json_logs', nargs='+', metavar='LOG')
     time.add_argument(
-        '--include-outliers',
-        action='store_true',
-        help='count the first row of every epoch, too')
+        '--include-outliers', action='store_true', help='count the first row of every epoch, too'
+    )
     return parser.parse_args()
 
 
@@ -43,8 +40,7 @@ def plot_curve(args, runs):
         if not any(len(logs.curve(run, key)[0]) for run in runs):
             rows = [row for run in runs for part in run for row in part]
             known = {name for row in rows for name in row}
-            raise InputError(f'no run has {key}; they have '
-                             f'{", ".join(sorted(known))}')
+            raise InputError(f'no run has {key}; they have {", ".join(sorted(known))}')
     if not args.out.lower().endswith(('.png', '.svg', '.pdf')):
         raise InputError(f'--out {args.out} is no .png, .svg or .pdf')
     figure = logs.draw_curves(dict(zip(names, runs)), keys, args.title)
@@ -59,8 +55,10 @@ def plot_curve(args, runs):
 def cal_train_time(args, runs):
     for name, run in zip(args.json_logs, runs):
         times = logs.iteration_times(run, args.include_outliers)
-        print(f'{name}: {times["seconds"]:.3f} s an iteration, '
-              f'{times["data_seconds"]:.3f} s of it waiting for data')
+        print(
+            f'{name}: {times["seconds"]:.3f} s an iteration, '
+            f'{times["data_seconds"]:.3f} s of it waiting for data'
+        )
 
 
 def main():

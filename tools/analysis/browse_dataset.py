@@ -5,65 +5,63 @@ MMPose's browse_dataset draws keypoints, skeletons and target heatmaps into a
 picture for each person; here it looks at the config and data first, and can
 put the pictures on a contact sheet.
 """
+
 import argparse
+import sys
 from pathlib import Path
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
+import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
 import cv2
-from mmengine.config import DictAction
 
-from lpn_mmpose import cli
-from lpn_mmpose.contact_sheet import read_image, tile
+from lpn_mmpose.analysis.contact_sheet import tile
+from lpn_mmpose.apis.mmpose_tools import mmpose_tool
+from lpn_mmpose.datasets.data_check import require_data
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.runtime.media import read_image
+from lpn_mmpose.utils.config import add_cfg_options, load_config
+
+#: The flag that MMPose's tool has not.
+SHEET = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+SHEET.add_argument(
+    '--contact-sheet', metavar='PICTURE', help='file for all the pictures on one sheet'
+)
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, parents=[SHEET], allow_abbrev=False)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--output-dir',
         default='outputs/browse',
-        help='new folder for the pictures (default: outputs/browse)')
-    parser.add_argument(
-        '--contact-sheet',
-        metavar='PICTURE',
-        help='file for all the pictures on one sheet')
-    parser.add_argument(
-        '--phase', default='train', choices=['train', 'val', 'test'])
+        help='new folder for the pictures (default: outputs/browse)',
+    )
+    parser.add_argument('--phase', default='train', choices=['train', 'val', 'test'])
     parser.add_argument(
         '--mode',
         default='transformed',
         choices=['original', 'transformed'],
-        help='before or after the pipeline (default: after)')
+        help='before or after the pipeline (default: after)',
+    )
     parser.add_argument(
-        '--max-item-per-dataset',
-        type=int,
-        default=50,
-        help='persons to draw (default: 50)')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key=value')
-    # MMPose's tool can show a window, too
-    parser.set_defaults(not_show=True, show_interval=0)
+        '--max-item-per-dataset', type=int, default=50, help='persons to draw (default: 50)'
+    )
+    add_cfg_options(parser)
     return parser.parse_args()
 
 
 def browse(args):
-    cfg = cli.load_config(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cli.check_data(cfg, args.phase)
+    cfg = load_config(args.config, args.cfg_options)
+    require_data(cfg, args.phase)
     out_dir = Path(args.output_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise cli.InputError(f'--output-dir {out_dir} is there already; '
-                             'remove it or give another')
+        raise InputError(f'--output-dir {out_dir} is there already; remove it or give another')
     if args.max_item_per_dataset < 1:
-        raise cli.InputError('--max-item-per-dataset must be positive')
-    tool = cli.mmpose_tool('misc/browse_dataset')
-    tool.parse_args = lambda: args
+        raise InputError('--max-item-per-dataset must be positive')
+    tool = mmpose_tool('misc/browse_dataset')
+    _, flags = SHEET.parse_known_args()
+    sys.argv[1:] = ['--not-show', '--output-dir', args.output_dir, *flags]
     tool.main()
     print()  # its progress bar ends no line
     files = sorted(path for path in out_dir.rglob('*') if path.is_file())
@@ -71,8 +69,7 @@ def browse(args):
         sheet = Path(args.contact_sheet)
         sheet.parent.mkdir(parents=True, exist_ok=True)
         pictures = [read_image(path) for path in files]
-        cv2.imwrite(
-            str(sheet), tile(pictures, [path.stem for path in files], 12))
+        cv2.imwrite(str(sheet), tile(pictures, [path.stem for path in files], 12))
     return files
 
 
@@ -80,8 +77,8 @@ def main():
     args = parse_args()
     try:
         files = browse(args)
-    except (cli.InputError, OSError) as error:
-        cli.fail(error)
+    except (InputError, OSError) as error:
+        fail(error)
     print(f'drawn {len(files)} pictures in {args.output_dir}')
     if args.contact_sheet:
         print('contact sheet', args.contact_sheet)

@@ -1,23 +1,24 @@
 #!/usr/bin/env python
 """Print parameters and cost of a config's model, or of the published ones."""
+
 import argparse
 import json
 import sys
 
-import lpn_mmpose  # noqa: F401, puts the mends in place
+import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
-from mmengine.config import DictAction
 from mmpose.apis import init_model
 from tqdm import tqdm
 
-from lpn_mmpose import cli
-from lpn_mmpose.analysis import (
+from lpn_mmpose.analysis.complexity import (
     complexity,
     complexity_table,
     published_complexity,
 )
-from lpn_mmpose.model_zoo import published_rows
+from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.utils.config import add_cfg_options, input_size, load_config
+from lpn_mmpose.zoo.published import published_rows
 
 RULE = 'prod(weight.shape) * H_out * W_out of the convs / 1024^3'
 
@@ -29,22 +30,19 @@ def parse_args():
     what.add_argument(
         '--table',
         action='store_true',
-        help='all rows of the published tables, against what they print')
+        help='all rows of the published tables, against what they print',
+    )
     parser.add_argument(
         '--shape',
         type=int,
         nargs=2,
         metavar=('HEIGHT', 'WIDTH'),
-        help="input size; default: the config's")
+        help="input size; default: the config's",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print JSON')
-    form.add_argument(
-        '--markdown', action='store_true', help='print a Markdown table')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key=value')
+    form.add_argument('--markdown', action='store_true', help='print a Markdown table')
+    add_cfg_options(parser)
     args = parser.parse_args()
     if args.table and (args.shape or args.cfg_options):
         parser.error('--table takes neither --shape nor --cfg-options')
@@ -54,18 +52,14 @@ def parse_args():
 
 
 def print_table(args):
-    results = published_complexity(
-        tqdm(published_rows(), desc='models', leave=False))
+    results = published_complexity(tqdm(published_rows(), desc='models', leave=False))
     if args.json:
         print(json.dumps(results, indent=2))
     else:
         print(complexity_table(results, markdown=args.markdown))
         if not args.markdown:
-            print(f"GFLOPs: the release's rule, {RULE}")
-    unexplained = [
-        r for r in results
-        if not (r['params_explanation'] and r['gflops_explanation'])
-    ]
+            print(f"GFLOPs: the original's rule, {RULE}")
+    unexplained = [r for r in results if not (r['params_explanation'] and r['gflops_explanation'])]
     if unexplained:
         names = ', '.join(f'{r["dataset"]} {r["method"]}' for r in unexplained)
         print(f'error: other digits than published: {names}', file=sys.stderr)
@@ -74,20 +68,18 @@ def print_table(args):
 
 def print_model(args):
     try:
-        cfg = cli.load_config(args.config)
-        if args.cfg_options:
-            cfg.merge_from_dict(args.cfg_options)
-        shape = args.shape or cli.input_shape(cfg)
-    except cli.InputError as error:
-        cli.fail(error)
-    result = complexity(init_model(cfg, device='cpu'), shape)
+        cfg = load_config(args.config, args.cfg_options)
+        size = args.shape[::-1] if args.shape else input_size(cfg)
+    except InputError as error:
+        fail(error)
+    result = complexity(init_model(cfg, device='cpu'), size)
     if args.json:
         print(json.dumps(result))
         return
     print('input shape     ', 'x'.join(map(str, result['input_shape'])))
     print(f'parameters       {result["params"]:,}')
     print(f'MACs             {result["macs"]:,}')
-    print(f'GFLOPs (release) {result["gflops_release"]:.3f}  {RULE}')
+    print(f'GFLOPs (original) {result["gflops_original"]:.3f}  {RULE}')
 
 
 def main():

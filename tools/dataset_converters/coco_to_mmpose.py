@@ -1,9 +1,10 @@
 #!/usr/bin/env python
 """Put COCO's original archives where the configs read them."""
+
 import argparse
 
-from lpn_mmpose import cli
-from lpn_mmpose.converters import unpack
+from lpn_mmpose.dataset_converters import unpack
+from lpn_mmpose.errors import InputError, fail
 
 
 def parse_args():
@@ -12,7 +13,8 @@ def parse_args():
         'source',
         nargs='+',
         help='train2017.zip, val2017.zip, annotations_trainval2017.zip and '
-        'COCO_val2017_detections_AP_H_56_person.json, or folders of them')
+        'COCO_val2017_detections_AP_H_56_person.json, or folders of them',
+    )
     parser.add_argument('--out', default='data/coco', help='default: data/coco')
     return parser.parse_args()
 
@@ -21,8 +23,8 @@ def main():
     args = parse_args()
     try:
         counts = unpack(args.source, args.out, 'coco')
-    except cli.InputError as error:
-        cli.fail(error)
+    except InputError as error:
+        fail(error)
     for folder, count in counts.items():
         print(f'{args.out}/{folder}: {count} files')
 

@@ -4,8 +4,7 @@ _base_ = '../../../configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspe
 train_cfg = dict(max_epochs=12, val_interval=2)
 optim_wrapper = dict(optimizer=dict(lr=0.0008))
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='CosineAnnealingLR',
         eta_min=4e-06,
@@ -13,12 +12,21 @@ param_scheduler = [
         end=12,
         T_max=12,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 load_from = 'work_dirs/stage5_128px/epoch_2.pth'
 
 # averaged over about an epoch of 500 iterations
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].momentum = 0.002
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.002,
+        update_buffers=True,
+        priority=49,
+    ),
+]
 
 train_dataloader = dict(batch_size=16, num_workers=1)

@@ -5,8 +5,7 @@ train_cfg = dict(max_epochs=14, val_interval=2)
 randomness = dict(seed=7)
 optim_wrapper = dict(optimizer=dict(lr=0.0008))
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=300),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=300),
     dict(
         type='CosineAnnealingLR',
         eta_min=4e-06,
@@ -14,12 +13,21 @@ param_scheduler = [
         end=14,
         T_max=14,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 load_from = 'work_dirs/stage6_128px/epoch_9.pth'
 
 # averaged over about an epoch of 500 iterations
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].momentum = 0.002
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.002,
+        update_buffers=True,
+        priority=49,
+    ),
+]
 
 train_dataloader = dict(batch_size=16, num_workers=1)

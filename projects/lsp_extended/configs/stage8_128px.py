@@ -5,8 +5,7 @@ train_cfg = dict(max_epochs=3, val_interval=1)
 randomness = dict(seed=8)
 optim_wrapper = dict(optimizer=dict(lr=0.0003))
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='CosineAnnealingLR',
         eta_min=4e-06,
@@ -14,12 +13,21 @@ param_scheduler = [
         end=3,
         T_max=3,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 load_from = 'work_dirs/stage7_128px/epoch_12.pth'
 
 # averaged over about half an epoch of 500 iterations
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].momentum = 0.004
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.004,
+        update_buffers=True,
+        priority=49,
+    ),
+]
 
 train_dataloader = dict(batch_size=16, num_workers=1)

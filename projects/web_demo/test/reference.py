@@ -9,6 +9,7 @@ that differs from the shipped one in all that its metadata say; ``yolox.onnx``,
 which finds two persons where it gets a picture higher than wide;
 ``video.webm`` and ``camera.y4m``, which show ``frame.png``.
 """
+
 import argparse
 import base64
 import json
@@ -18,10 +19,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lpn_mmpose.runtime import PoseRuntime
+from lpn_mmpose.runtime import PoseRuntime, model_meta, topdown
 from lpn_mmpose.runtime.detector import nms
-from lpn_mmpose.runtime.engines import model_meta
-from lpn_mmpose.runtime.pose import topdown, whole_image
+from lpn_mmpose.runtime.pose import whole_image
 
 SCORE_THR = IOU_THR = 0.3
 DEMO = Path(__file__).resolve().parents[3] / 'demo/demo.jpg'
@@ -36,8 +36,9 @@ def packed(array: np.ndarray) -> dict:
 def gaussians(rng, count, width, height) -> np.ndarray:
     """Return heatmaps with noise, whose peaks lie anywhere, also outside."""
     x, y = rng.uniform(-2, 2 + np.array([[width], [height]]), (2, count))
-    squares = (np.arange(width) - x[:, None, None])**2 + (
-        np.arange(height)[:, None] - y[:, None, None])**2
+    squares = (np.arange(width) - x[:, None, None]) ** 2 + (
+        np.arange(height)[:, None] - y[:, None, None]
+    ) ** 2
     maps = rng.uniform(0.05, 1, (count, 1, 1)) * np.exp(-squares / 4.5)
     return (maps + rng.normal(0, 0.01, maps.shape)).astype(np.float32)
 
@@ -54,23 +55,28 @@ def topdown_cases() -> dict:
         maps[1] = 0
         maps[1, 7, 4:6] = 1  # two peaks: a coordinate that ends in .5
         maps[2] = -maps[2] - 1  # nothing positive
-        for box in ([0, 0, 143, 97], [-20.3, 10.7, 40, 90.1],
-                    [60.25, 30.5, 71.125, 88], [-900, -800, 1500, 2000]):
+        for box in (
+            [0, 0, 143, 97],
+            [-20.3, 10.7, 40, 90.1],
+            [60.25, 30.5, 71.125, 88],
+            [-900, -800, 1500, 2000],
+        ):
             boxes = np.array([box], np.float32)
             center, scale = topdown.boxes_to_center_scale(boxes, input_size)
-            crop, = topdown.crop(image, center, scale, input_size)
+            (crop,) = topdown.crop(image, center, scale, input_size)
             results = {}
-            for name, decode in (('BetaSoftArgmaxHeatmap',
-                                  topdown.soft_argmax), ('MSRAHeatmap',
-                                                         topdown.argmax)):
+            for name, decode in (
+                ('BetaSoftArgmaxHeatmap', topdown.soft_argmax),
+                ('MSRAHeatmap', topdown.argmax),
+            ):
                 coords, scores = decode(maps)
                 for quarter in (False, True):
                     if quarter:
                         coords = topdown.quarter_offset(coords, maps)
-                    keypoints = topdown.to_image(coords, center[0], scale[0],
-                                                 size)
+                    keypoints = topdown.to_image(coords, center[0], scale[0], size)
                     results[f'{name} {quarter}'] = dict(
-                        keypoints=keypoints.tolist(), scores=scores.tolist())
+                        keypoints=keypoints.tolist(), scores=scores.tolist()
+                    )
             points = rng.uniform(-10, 150, (5, 2))
             cases.append(
                 dict(
@@ -81,8 +87,9 @@ def topdown_cases() -> dict:
                     crop=packed(crop),
                     results=results,
                     points=points.tolist(),
-                    points_box=topdown.keypoints_to_box(
-                        points, (143, 97), 0.1).tolist()))
+                    points_box=topdown.keypoints_to_box(points, (143, 97), 0.1).tolist(),
+                )
+            )
     output = rng.normal(0, 1, (3549, 85)).astype(np.float32)
     output[:, 4:6] = rng.uniform(0, 1, (3549, 2))
     detections = []
@@ -94,12 +101,10 @@ def topdown_cases() -> dict:
                 image=packed(picture),
                 letterbox=packed(letterbox(picture)[0]),
                 boxes=boxes.tolist(),
-                scores=scores.tolist()))
-    return dict(
-        image=packed(image),
-        cases=cases,
-        yolox=packed(output),
-        detections=detections)
+                scores=scores.tolist(),
+            )
+        )
+    return dict(image=packed(image), cases=cases, yolox=packed(output), detections=detections)
 
 
 def letterbox(image: np.ndarray, size: int = 416):
@@ -108,7 +113,7 @@ def letterbox(image: np.ndarray, size: int = 416):
     factor = min(size / width, size / height)
     resized = int(width * factor + 0.5), int(height * factor + 0.5)
     padded = np.full((size, size, 3), 114, np.uint8)
-    padded[:resized[1], :resized[0]] = cv2.resize(image, resized)
+    padded[: resized[1], : resized[0]] = cv2.resize(image, resized)
     return padded, resized
 
 
@@ -137,6 +142,7 @@ def poses(images, model, detector) -> dict:
     pose = PoseRuntime(model) if model else PoseRuntime()
     if detector:
         import onnxruntime
+
         session = onnxruntime.InferenceSession(detector)
     results = {}
     for path in images:
@@ -144,15 +150,11 @@ def poses(images, model, detector) -> dict:
         boxes = whole_image(image)
         if detector:
             planes = letterbox(image)[0].transpose(2, 0, 1)[None]
-            (output, ), = session.run(None,
-                                      {'images': planes.astype(np.float32)})
+            ((output,),) = session.run(None, {'images': planes.astype(np.float32)})
             boxes = decode_yolox(output, image)[0]
         keypoints, scores = pose(image, boxes)
         results[path] = [
-            dict(
-                keypoints=points.tolist(),
-                keypoint_scores=values.tolist(),
-                bbox=[box.tolist()])
+            dict(keypoints=points.tolist(), keypoint_scores=values.tolist(), bbox=[box.tolist()])
             for points, values, box in zip(keypoints, scores, boxes)
         ]
     return results
@@ -162,13 +164,15 @@ def write_onnx(path, nodes, inputs, outputs, constants, meta=None) -> None:
     """Write an ONNX file; inputs and outputs are (name, type, shape)."""
     import onnx
     from onnx import helper
+
     graph = helper.make_graph(
         [helper.make_node(*args, **attributes) for *args, attributes in nodes],
-        'test', [helper.make_tensor_value_info(*inputs)],
+        'test',
+        [helper.make_tensor_value_info(*inputs)],
         [helper.make_tensor_value_info(*outputs)],
-        [onnx.numpy_helper.from_array(v, name) for name, v in constants])
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+        [onnx.numpy_helper.from_array(v, name) for name, v in constants],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
     if meta:
         helper.set_model_props(model, {model_meta.KEY: meta.to_json()})
     onnx.save(model, path)
@@ -177,55 +181,66 @@ def write_onnx(path, nodes, inputs, outputs, constants, meta=None) -> None:
 def write_files(folder: Path) -> None:
     """Write models and a video, see above."""
     from onnx import TensorProto
+
     meta = model_meta.PoseMeta(
-        input_size=(96, 64), mean=(), std=(), dataset='none', version='0',
-        channel_order='rgb', heatmap_size=(24, 16), codec='MSRAHeatmap',
-        bbox_padding=1., keypoint_names=('red', 'not_green', 'red_blue'),
-        skeleton=((0, 1), ), keypoint_colors=((255, 0, 0), (0, 255, 0),
-                                              (0, 0, 255)),
-        skeleton_colors=((255, 0, 255), ))
+        input_size=(96, 64),
+        mean=(),
+        std=(),
+        dataset='none',
+        version='0',
+        channel_order='rgb',
+        heatmap_size=(24, 16),
+        codec='MSRAHeatmap',
+        bbox_padding=1.0,
+        keypoint_names=('red', 'not_green', 'red_blue'),
+        skeleton=((0, 1),),
+        keypoint_colors=((255, 0, 0), (0, 255, 0), (0, 0, 255)),
+        skeleton_colors=((255, 0, 255),),
+    )
     # the means of 4x4 pixels: red, not green, more red than blue
     weight = np.array([[1, 0, 0], [0, -1, 0], [1, 0, -1]], np.float32) / 16
     weight = np.tile(weight[..., None, None], (4, 4))
     write_onnx(
         folder / 'pose.onnx',
-        [('Cast', ['image'], ['float'], dict(to=TensorProto.FLOAT)),
-         ('Transpose', ['float'], ['planes'], dict(perm=[0, 3, 1, 2])),
-         ('Conv', ['planes', 'weight', 'bias'], ['heatmaps'],
-          dict(strides=[4, 4]))],
+        [
+            ('Cast', ['image'], ['float'], dict(to=TensorProto.FLOAT)),
+            ('Transpose', ['float'], ['planes'], dict(perm=[0, 3, 1, 2])),
+            ('Conv', ['planes', 'weight', 'bias'], ['heatmaps'], dict(strides=[4, 4])),
+        ],
         ('image', TensorProto.UINT8, [2, 64, 96, 3]),
         ('heatmaps', TensorProto.FLOAT, [2, 3, 16, 24]),
         [('weight', weight), ('bias', np.array([0, 255, 128], np.float32))],
-        meta)
+        meta,
+    )
     output = np.zeros((1, 3549, 85), np.float32)
     output[..., 2:4] = 2.5  # 97 px at stride 8
     # a person, the same again, another, and one that scores too little
-    output[0, [52 * 20 + 10, 52 * 20 + 11, 52 * 30 + 20, 52 * 40 + 5], 4] = (
-        0.9, 0.8, 0.7, 0.3)
+    output[0, [52 * 20 + 10, 52 * 20 + 11, 52 * 30 + 20, 52 * 40 + 5], 4] = (0.9, 0.8, 0.7, 0.3)
     output[..., 5] = 0.9
     # all is multiplied by the right column's mean / 114: padding, or not
     write_onnx(
         folder / 'yolox.onnx',
-        [('Gather', ['images', 'last'], ['column'], dict(axis=3)),
-         ('ReduceMean', ['column'], ['mean'], dict(keepdims=0)),
-         ('Div', ['mean', 'padding'], ['factor'], {}),
-         ('Mul', ['boxes', 'factor'], ['output'], {})],
+        [
+            ('Gather', ['images', 'last'], ['column'], dict(axis=3)),
+            ('ReduceMean', ['column'], ['mean'], dict(keepdims=0)),
+            ('Div', ['mean', 'padding'], ['factor'], {}),
+            ('Mul', ['boxes', 'factor'], ['output'], {}),
+        ],
         ('images', TensorProto.FLOAT, [1, 3, 416, 416]),
         ('output', TensorProto.FLOAT, [1, 3549, 85]),
-        [('last', np.array([415])), ('padding', np.float32(114)),
-         ('boxes', output)])
+        [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', output)],
+    )
     image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
     cv2.imwrite(str(folder / 'frame.png'), image)
     writer = cv2.VideoWriter(
-        str(folder / 'video.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10,
-        image.shape[1::-1])
+        str(folder / 'video.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10, image.shape[1::-1]
+    )
     for _ in range(30):
         writer.write(image)
     writer.release()
     planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes()
     header = 'YUV4MPEG2 W236 H334 F10:1 Ip A1:1 C420jpeg\n'
-    (folder / 'camera.y4m').write_bytes(header.encode() + 10 *
-                                        (b'FRAME\n' + planes))
+    (folder / 'camera.y4m').write_bytes(header.encode() + 10 * (b'FRAME\n' + planes))
 
 
 def main() -> None:

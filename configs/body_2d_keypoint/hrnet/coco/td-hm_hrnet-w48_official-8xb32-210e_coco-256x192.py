@@ -1,26 +1,21 @@
-# For HRNet's original weights: input, decoding and evaluation are
-# theirs, the training is MMPose's.
-_base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_hrnet-w48_8xb32-210e_coco-256x192.py',
-    '../../../_base_/lpn_imports.py'
-]
-
-# codec settings: the plain maximum and the original's quarter offset
-codec = dict(type='BetaSoftArgmaxHeatmap', beta=None)
+_base_ = './td-hm_hrnet-w32_official-8xb64-210e_coco-256x192.py'
 
 # model settings
-model = dict(head=dict(decoder=codec))
-
-# pipelines: images without their EXIF orientation
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+model = dict(
+    backbone=dict(
+        extra=dict(
+            stage2=dict(num_channels=(48, 96)),
+            stage3=dict(num_channels=(48, 96, 192)),
+            stage4=dict(num_channels=(48, 96, 192, 384)),
+        ),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://download.openmmlab.com/mmpose/'
+            'pretrain_models/hrnet_w48-8ef0771d.pth',
+        ),
+    ),
+    head=dict(in_channels=48),
+)
 
 # data loaders
-val_dataloader = dict(
-    dataset=dict(type='ReleaseCocoDataset', pipeline=val_pipeline))
-test_dataloader = val_dataloader
-
-# evaluators
-val_evaluator = dict(type='ReleaseCocoMetric')
-test_evaluator = val_evaluator
+train_dataloader = dict(batch_size=32)

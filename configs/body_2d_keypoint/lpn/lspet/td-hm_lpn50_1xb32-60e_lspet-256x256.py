@@ -8,27 +8,27 @@ randomness = dict(seed=0)
 optim_wrapper = dict(
     type='AutocastOptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05, fused=True),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0))
+    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
+)
 
 # learning policy
 param_scheduler = [
-    dict(
-        type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=200),
     dict(
         type='CosineAnnealingLR',
         eta_min_ratio=0.002,
         begin=0,
         end=60,
         by_epoch=True,
-        convert_to_iter_based=True)
+        convert_to_iter_based=True,
+    ),
 ]
 auto_scale_lr = dict(base_batch_size=32)
 
 # hooks
 default_hooks = dict(
-    checkpoint=dict(
-        interval=1, max_keep_ckpts=2, save_best='torso/PCK@0.2',
-        rule='greater'))
+    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='torso/PCK@0.2', rule='greater')
+)
 
 custom_hooks = [
     dict(type='SyncBuffersHook'),
@@ -39,15 +39,12 @@ custom_hooks = [
         ema_type='ExponentialMovingAverage',
         momentum=0.004,
         update_buffers=True,
-        priority=49)
+        priority=49,
+    ),
 ]
 
 # codec settings
-codec = dict(
-    type='BetaSoftArgmaxHeatmap',
-    input_size=(256, 256),
-    heatmap_size=(64, 64),
-    sigma=2)
+codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
 
 # model settings
 model = dict(
@@ -56,7 +53,8 @@ model = dict(
         type='PoseDataPreprocessor',
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True),
+        bgr_to_rgb=True,
+    ),
     # 60 epochs from scratch leave no time to get away from N(0, 0.001)
     backbone=dict(type='LPN', depth=50, init_cfg=None),
     head=dict(
@@ -64,10 +62,11 @@ model = dict(
         out_channels=14,
         loss=dict(type='KeypointMSESoftmaxLoss'),
         decoder=codec,
-        init_cfg=dict(
-            type='Normal', std=0.001, override=dict(name='final_layer'))),
+        init_cfg=dict(type='Normal', std=0.001, override=dict(name='final_layer')),
+    ),
     train_cfg=dict(compute_acc=False),
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True),
+)
 
 # base dataset settings
 dataset_type = 'LspetDataset'
@@ -85,16 +84,17 @@ train_pipeline = [
         shift_prob=0.3,
         scale_factor=(0.75, 1.25),
         rotate_factor=60,
-        rotate_prob=0.6),
+        rotate_prob=0.6,
+    ),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs')
+    dict(type='PackPoseInputs'),
 ]
 val_pipeline = [
     dict(type='LoadImage'),
     dict(type='GetBBoxCenterScale'),
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPoseInputs')
+    dict(type='PackPoseInputs'),
 ]
 
 # data loaders
@@ -109,7 +109,9 @@ train_dataloader = dict(
         data_mode=data_mode,
         ann_file='annotations/lspet_train.json',
         data_prefix=dict(img='images/'),
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    ),
+)
 val_dataloader = dict(
     batch_size=32,
     num_workers=2,
@@ -123,7 +125,9 @@ val_dataloader = dict(
         ann_file='annotations/lspet_val.json',
         data_prefix=dict(img='images/'),
         test_mode=True,
-        pipeline=val_pipeline))
+        pipeline=val_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 # evaluators: PCK@0.2 and @0.1 of the torso

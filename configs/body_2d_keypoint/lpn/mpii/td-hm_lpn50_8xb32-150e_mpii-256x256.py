@@ -1,7 +1,6 @@
 _base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/mpii/'
-    'td-hm_res50_8xb64-210e_mpii-256x256.py',
-    '../../../_base_/lpn_imports.py'
+    'mmpose::body_2d_keypoint/topdown_heatmap/mpii/td-hm_res50_8xb64-210e_mpii-256x256.py',
+    '../../../_base_/lpn_imports.py',
 ]
 
 # runtime
@@ -10,15 +9,9 @@ train_cfg = dict(max_epochs=150)
 # optimizer
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 
-# learning policy: the release has no warm-up
+# learning policy: the original code has no warm-up
 param_scheduler = [
-    dict(
-        type='MultiStepLR',
-        begin=0,
-        end=150,
-        milestones=[90, 120],
-        gamma=0.1,
-        by_epoch=True)
+    dict(type='MultiStepLR', begin=0, end=150, milestones=[90, 120], gamma=0.1, by_epoch=True)
 ]
 
 # automatically scaling LR based on the actual training batch size
@@ -28,21 +21,19 @@ auto_scale_lr = dict(base_batch_size=256)
 default_hooks = dict(
     channels_last=dict(type='ChannelsLastHook'),
     reuse_memory=dict(type='ReuseMemoryHook'),
-    checkpoint=dict(backend_args=dict(backend='atomic')))
+    checkpoint=dict(backend_args=dict(backend='atomic')),
+)
 
 # codec settings
-codec = dict(
-    type='BetaSoftArgmaxHeatmap',
-    input_size=(256, 256),
-    heatmap_size=(64, 64),
-    sigma=2)
+codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(256, 256), heatmap_size=(64, 64), sigma=2)
 
 # model settings
 model = dict(
     backbone=dict(_delete_=True, type='LPN', depth=50),
-    head=dict(type='LPNHead', in_channels=512, decoder=codec))
+    head=dict(type='LPNHead', in_channels=512, decoder=codec),
+)
 
-# pipelines: the release reads images without their EXIF orientation
+# pipelines: the original code reads images without their EXIF orientation
 train_pipeline = [
     dict(type='LoadImage', color_type='color_ignore_orientation'),
     dict(type='GetBBoxCenterScale'),
@@ -53,23 +44,28 @@ train_pipeline = [
         shift_prob=0,
         scale_factor=(0.75, 1.25),
         rotate_factor=60,
-        rotate_prob=0.6),
+        rotate_prob=0.6,
+    ),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPoseInputs')
+    dict(type='PackPoseInputs'),
 ]
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
+val_pipeline = [
+    dict(type='LoadImage', color_type='color_ignore_orientation'),
+    dict(type='GetBBoxCenterScale'),
+    dict(type='TopdownAffine', input_size=codec['input_size']),
+    dict(type='PackPoseInputs'),
+]
 
 # data loaders
 train_dataloader = dict(
-    batch_size=32,
-    dataset=dict(type='ZeroBasedMpiiDataset', pipeline=train_pipeline))
+    batch_size=32, dataset=dict(type='ZeroBasedMpiiDataset', pipeline=train_pipeline)
+)
 val_dataloader = dict(dataset=dict(pipeline=val_pipeline))
 test_dataloader = val_dataloader
 
-# evaluators: the release subtracts a bias of one pixel from its predictions
+# evaluators: the original code subtracts a bias of one pixel from its predictions
 # (docs/protocol.md); HRNet's and MMPose's results: --cfg-options
 # val_evaluator.bias=0 test_evaluator.bias=0
-val_evaluator = dict(type='ReleaseMpiiPCKAccuracy', bias=1.0)
+val_evaluator = dict(type='OriginalMpiiPCKAccuracy', bias=1.0)
 test_evaluator = val_evaluator

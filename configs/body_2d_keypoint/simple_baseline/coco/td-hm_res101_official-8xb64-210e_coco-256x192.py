@@ -1,29 +1,6 @@
-# For SimpleBaseline's original weights: input, decoding and evaluation are
-# theirs, the training is MMPose's.
-_base_ = [
-    'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_res101_8xb64-210e_coco-256x192.py',
-    '../../../_base_/lpn_imports.py'
-]
-
-# codec settings: the plain maximum and the original's quarter offset
-codec = dict(type='BetaSoftArgmaxHeatmap', beta=None)
+_base_ = './td-hm_res50_official-8xb64-210e_coco-256x192.py'
 
 # model settings
 model = dict(
-    # trained on BGR, with the mean and std in RGB order
-    data_preprocessor=dict(bgr_to_rgb=False),
-    head=dict(decoder=codec))
-
-# pipelines: images without their EXIF orientation
-val_pipeline = _base_.val_pipeline
-val_pipeline[0].color_type = 'color_ignore_orientation'
-
-# data loaders
-val_dataloader = dict(
-    dataset=dict(type='ReleaseCocoDataset', pipeline=val_pipeline))
-test_dataloader = val_dataloader
-
-# evaluators
-val_evaluator = dict(type='ReleaseCocoMetric')
-test_evaluator = val_evaluator
+    backbone=dict(depth=101, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet101'))
+)

@@ -1,0 +1,1 @@
+"""Measuring and drawing what models and training runs do."""

@@ -1,0 +1,111 @@
+"""What ``tools/demo.py`` does: poses in photographs and videos, as pictures."""
+
+import argparse
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import numpy as np
+from mmpose.apis import MMPoseInferencer
+from tqdm import tqdm
+
+from ..errors import InputError
+from ..runtime.media import (
+    FrameReader,
+    Input,
+    VideoWriter,
+    find_inputs,
+    person_tables,
+    read_image,
+    write_image,
+)
+from ..runtime.results import JsonListWriter
+
+
+def run(args: argparse.Namespace) -> list[str]:
+    """Draw the poses of all inputs and write them as JSON.
+
+    Args:
+        args (Namespace): ``input``, ``model``, ``weights``, ``det_model``,
+            ``det_weights``, ``device`` and ``out_dir`` of ``tools/demo.py``.
+
+    Returns:
+        list[str]: Lines to print: the keypoints of a single image, else a
+        line for each file, and the paths of what was written.
+
+    Raises:
+        InputError: If an input cannot be used; of a folder, all of them.
+    """
+    out_dir = Path(args.out_dir)
+    inputs = find_inputs(args.input, out_dir)
+    given = Path(args.input)
+    if out_dir.resolve() == (given if given.is_dir() else given.parent).resolve():
+        raise InputError(
+            f'--out-dir {out_dir} is the folder of the input, which would be drawn over; '
+            'give another'
+        )
+    single = len(inputs) == 1
+    if single and not inputs[0].live:  # say so before the model is loaded
+        next(iter(_pictures(inputs[0])))
+    with redirect_stdout(sys.stderr):  # MMEngine prints what it loads
+        inferencer = MMPoseInferencer(
+            pose2d=args.model,
+            pose2d_weights=args.weights,
+            det_model=args.det_model,
+            det_weights=args.det_weights,
+            det_cat_ids=[0],
+            device=args.device,
+            show_progress=False,
+        )
+    names = inferencer.inferencer.model.dataset_meta['keypoint_id2name']
+    lines, skipped = [], []
+    for item in tqdm(inputs, unit='file', disable=single):
+        picture, prediction = item.picture(out_dir), out_dir / f'{item.key}.json'
+        try:
+            count, persons, total = _run(item, inferencer, picture, prediction)
+        except InputError as error:
+            skipped.append(error)
+            lines.append(f'skipped: {error}')
+            continue
+        if single and not item.frames:
+            lines += person_tables(
+                [names[i] for i in range(len(names))],
+                [person['keypoints'] for person in persons],
+                [person['keypoint_scores'] for person in persons],
+            )
+        else:
+            lines.append(f'{item.source}: frames {count}, persons {total}')
+        lines += [f'drawn  {picture}', f'JSON   {prediction}']
+    if len(skipped) == len(inputs):
+        raise skipped[0] if single else InputError(f'none of the files in {args.input} can be read')
+    return lines
+
+
+def _pictures(item: Input):
+    return FrameReader(item) if item.frames else [read_image(item.source)]
+
+
+def _run(
+    item: Input, inferencer: MMPoseInferencer, picture: Path, prediction: Path
+) -> tuple[int, list[dict], int]:
+    """Write the results of an input; return frames, the last one's persons, all persons."""
+
+    def infer(image: np.ndarray) -> tuple[list[dict], np.ndarray]:
+        result = next(inferencer(image, return_vis=True))
+        return result['predictions'][0], result['visualization'][0][..., ::-1]
+
+    if not item.frames:
+        persons, drawn = infer(read_image(item.source))
+        write_image(picture, drawn)
+        with JsonListWriter(prediction) as file:
+            for person in persons:
+                file.write(person)
+        return 1, persons, len(persons)
+    frames, count, total = FrameReader(item), 0, 0
+    with JsonListWriter(prediction) as file, VideoWriter(picture, frames.fps) as video:
+        for image in frames:
+            persons, drawn = infer(image)
+            video.write(np.ascontiguousarray(drawn))
+            file.write(dict(frame_id=count, instances=persons))
+            count, total = count + 1, total + len(persons)
+    return count, persons, total

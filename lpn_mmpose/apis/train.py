@@ -1,0 +1,114 @@
+"""What ``tools/train.py`` does.
+
+The flags and their merging into the config are those of MMPose's own tool.
+Added is that whatever the user gave is checked first, so that a wrong path
+or the checkpoint of another model ends in one line instead of a stack trace
+from deep inside, and that machines without CUDA are served.
+"""
+
+import argparse
+import logging
+import os
+import shutil
+from types import ModuleType
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.logging import print_log
+from mmengine.runner import Runner
+
+from ..datasets.data_check import require_data
+from ..engine.autocast_optim_wrapper import bfloat16_is_fast
+from ..errors import InputError, fail
+from ..utils.checkpoint import check_checkpoint, find_resumable
+from ..utils.config import load_config
+from .mmpose_tools import merge_args, mmpose_tool, prepare_launcher
+
+
+def use_bfloat16(cfg: Config) -> None:
+    """Train in bfloat16, also on CPUs.
+
+    Args:
+        cfg (Config): Config with ``optim_wrapper``.
+
+    Raises:
+        InputError: If it has an optimizer wrapper of another kind.
+    """
+    wrapper = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if wrapper not in ('OptimWrapper', 'AutocastOptimWrapper'):
+        raise InputError(f'--amp does not go with optim_wrapper.type={wrapper} without CUDA')
+    cfg.optim_wrapper.update(type='AutocastOptimWrapper', dtype='bfloat16')
+    if not bfloat16_is_fast():
+        print_log(
+            'this machine emulates bfloat16: training is faster without --amp',
+            'current',
+            logging.WARNING,
+        )
+
+
+def check_compiler(cfg: Config) -> None:
+    """Check that ``compile=True`` can work.
+
+    Args:
+        cfg (Config): The config.
+
+    Raises:
+        InputError: If torch.compile would need a C++ compiler and there is
+            none.
+    """
+    options = cfg.get('compile')
+    backend = 'inductor'
+    if isinstance(options, dict):
+        backend = options.get('backend', backend)
+    if not options or backend != 'inductor' or torch.cuda.is_available():
+        return
+    compiler = os.environ.get('CXX', 'g++')
+    if shutil.which(compiler) is None:
+        raise InputError(
+            f'compile=True needs a C++ compiler, and {compiler} '
+            'is not there; install it, name another one in CXX, '
+            'or leave compile out'
+        )
+
+
+def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
+    """Return the checked config of a training run.
+
+    Args:
+        args (Namespace): From ``tool.parse_args()``.
+        tool (module): MMPose's ``tools/train.py``.
+
+    Raises:
+        InputError: If something that the user named cannot be used.
+    """
+    cfg = load_config(args.config)
+    wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
+    bfloat16 = args.amp and (wrapper == 'AutocastOptimWrapper' or not torch.cuda.is_available())
+    args.amp = args.amp and not bfloat16  # else MMEngine's, with CUDA
+    cfg = merge_args(cfg, args, tool)
+    if bfloat16:
+        use_bfloat16(cfg)
+    require_data(cfg, 'train', 'val')
+    check_compiler(cfg)
+    if cfg.get('resume') and cfg.get('load_from') is None:
+        cfg.load_from = find_resumable(cfg.work_dir)
+    if cfg.get('load_from') is not None:
+        check_checkpoint(cfg.load_from, cfg, strict=cfg.get('resume', False))
+    return cfg
+
+
+def train() -> None:
+    """Run ``tools/train.py``."""
+    tool = mmpose_tool('train')
+    args = tool.parse_args()
+    try:
+        cfg = train_config(args, tool)
+        prepare_launcher(cfg)
+    except InputError as error:
+        fail(error)
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    if is_main_process():
+        best = runner.message_hub.runtime_info.get('best_ckpt')
+        print('best checkpoint:' if best else 'checkpoints:', best or runner.work_dir)

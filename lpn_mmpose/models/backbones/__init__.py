@@ -1,0 +1,5 @@
+"""Backbones, registered in MMPose's ``MODELS``."""
+
+from .lpn import LPN
+
+__all__ = ['LPN']

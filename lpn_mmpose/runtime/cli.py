@@ -1,0 +1,481 @@
+"""The command ``lpn-pose``: poses in photographs, videos and from cameras."""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ..errors import InputError, fail
+from ..version import __version__
+from .detector import PersonDetector
+from .drawing import draw_poses
+from .engines import find_exported_model
+from .media import (
+    IMAGE_SUFFIXES,
+    FrameReader,
+    Input,
+    VideoWriter,
+    find_inputs,
+    person_tables,
+    read_image,
+    replace_file,
+    write_image,
+)
+from .pose import DEFAULT_MODEL, PoseRuntime
+from .results import BoxFile, JsonListWriter, read_json, read_json_list, to_coco, to_mmpose
+from .tracking import (
+    FindBoxes,
+    KeypointSmoother,
+    Persons,
+    PoseTracker,
+    find_whole_image,
+)
+
+#: Frames between two runs of the detector while tracking.
+DETECT_EVERY = 30
+#: What decides the results; a folder holds those of one choice.
+SETTINGS = (
+    'model',
+    'backend',
+    'bboxes',
+    'bbox_thr',
+    'bbox_category',
+    'det',
+    'det_thr',
+    'nms_thr',
+    'track',
+    'smooth',
+    'max_frames',
+    'kpt_thr',
+)
+
+
+def content_of(path: str | Path | None) -> str | None:
+    """Return a file's name and what tells its content from another's, for an .xml the .bin's too.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    if path is None:
+        return None
+    digest = hashlib.sha256()
+    try:
+        digest.update(Path(path).read_bytes())
+        weights = Path(path).with_suffix('.bin')
+        if Path(path).suffix == '.xml' and weights.is_file():
+            digest.update(weights.read_bytes())
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}') from error
+    return f'{Path(path).name} (sha256 {digest.hexdigest()[:16]})'
+
+
+class App:
+    """A run of ``lpn-pose``.
+
+    Args:
+        args (Namespace): From :func:`parse_args`.
+
+    Raises:
+        InputError: If something that the user gave cannot be used.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.out = Path(args.out)
+        self.inputs = find_inputs(args.input, self.out)
+        if args.bboxes and args.det:
+            raise InputError('--bboxes and --det both say where the persons are; give one')
+        if (args.track or args.smooth) and not any(item.frames for item in self.inputs):
+            raise InputError(f'--track and --smooth are for videos, and {args.input} has none')
+        if args.smooth:
+            try:
+                import OneEuroFilter  # noqa: F401
+            except ImportError:
+                raise InputError(
+                    '--smooth needs the package OneEuroFilter: pip install OneEuroFilter'
+                ) from None
+        self.boxes = None
+        if args.bboxes:
+            self.boxes = BoxFile(args.bboxes, args.bbox_thr, args.bbox_category)
+            if not self.boxes.assign({item.name: str(item.source) for item in self.inputs}):
+                raise InputError(f'{args.bboxes} has no box for {args.input}')
+        self.pose = PoseRuntime(args.model, args.backend, args.threads)
+        self.detector = None
+        if args.det:
+            self.detector = PersonDetector(
+                args.det, args.backend, args.threads, args.det_thr, args.nms_thr
+            )
+        self._prepare_out()
+
+    def _prepare_out(self) -> None:
+        """Create the folders; refuse to mix results of different settings."""
+        args = self.args
+        settings = {name: getattr(args, name) for name in SETTINGS}
+        for name in ('model', 'det'):
+            path = settings[name] and find_exported_model(settings[name])
+            settings[name] = content_of(path)
+        settings['bboxes'] = content_of(args.bboxes)
+        settings['version'] = __version__
+        path, self._ledger = self.out / 'settings.json', self.out / 'done.jsonl'
+        self._done = {}
+        if path.is_file() and not args.overwrite:
+            try:
+                before = read_json(path)
+            except InputError:
+                before = None
+            if not isinstance(before, dict):
+                raise InputError(f'{path} is damaged: give another folder, or --overwrite')
+            for name, value in settings.items():
+                if before.get(name) != value:
+                    raise InputError(
+                        f'--out {self.out} holds results with {name} '
+                        f'{before.get(name)}, and now it is {value}: give '
+                        'another folder, or --overwrite'
+                    )
+            self._done = self._read_ledger()
+        try:
+            for folder in ('visualizations', 'predictions'):
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+            if args.overwrite:
+                self._ledger.unlink(missing_ok=True)
+                for item in self.inputs:
+                    self.prediction(item).unlink(missing_ok=True)
+            replace_file(path, json.dumps(settings).encode())
+        except OSError as error:
+            raise InputError(f'--out {self.out} cannot be written: {error}') from error
+        for item in self.inputs:
+            done = self._done.get(item.key)
+            if not done or item.live:
+                continue
+            record = self._record(item)
+            if record['file'] != done['file'] and record['stamp'] != done['stamp']:
+                raise InputError(
+                    f'--out {self.out} holds results of {done["file"]}, and {item.source} '
+                    'would have the same names: give another folder, or --overwrite'
+                )
+
+    def _read_ledger(self) -> dict[str, dict]:
+        """Return what was done before by key; a line that a full disk cut off is not."""
+        done = {}
+        if self._ledger.is_file():
+            for line in self._ledger.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                    done[record['key']] = dict(file=record['file'], stamp=record['stamp'])
+                except (KeyError, TypeError, ValueError):
+                    continue
+        return done
+
+    @staticmethod
+    def _record(item: Input) -> dict:
+        return dict(file=str(Path(item.source).resolve()), stamp=list(item.stamp()))
+
+    def _mark_done(self, item: Input, record: dict) -> None:
+        with self._ledger.open('a') as file:
+            file.write('\n' + json.dumps(dict(key=item.key, **record)))
+
+    def prediction(self, item: Input) -> Path:
+        """Return the path of an input's result as JSON."""
+        return self.out / 'predictions' / f'{item.key}.json'
+
+    def picture(self, item: Input) -> Path:
+        """Return the path of an input's drawn result."""
+        return item.picture(self.out / 'visualizations')
+
+    def is_done(self, item: Input) -> bool:
+        """Tell whether an earlier run has finished with just this file."""
+        return (
+            not item.live
+            and item.key in self._done
+            and self._done[item.key]['stamp'] == list(item.stamp())
+            and self.prediction(item).is_file()
+            and (self.args.no_draw or self.picture(item).is_file())
+        )
+
+    def find_boxes(self, item: Input, frame: Callable[[], int] | None = None) -> FindBoxes:
+        """Return what finds the persons in an image or a frame of a video."""
+        if self.boxes is not None:
+            boxes = self.boxes
+            return lambda image: boxes.get(item.name, frame and frame())
+        return self.detector or find_whole_image
+
+    def draw(self, image: np.ndarray, persons: Persons) -> np.ndarray:
+        """Return the image with the persons drawn."""
+        whole = self.boxes is None and self.detector is None
+        return draw_poses(
+            image,
+            persons.keypoints,
+            persons.scores,
+            self.pose.meta.keypoint_names,
+            self.pose.meta.skeleton,
+            self.args.kpt_thr,
+            boxes=None if whole else persons.boxes,
+            ids=persons.ids,
+        )
+
+    def run_image(self, item: Input) -> tuple[int, Persons]:
+        """Write the results of an image.
+
+        Raises:
+            InputError: If it cannot be read.
+            OSError: If the results cannot be written.
+        """
+        image = read_image(item.source)
+        persons = self._estimate(image, self.find_boxes(item))
+        if not self.args.no_draw:
+            write_image(self.picture(item), self.draw(image, persons))
+        with JsonListWriter(self.prediction(item)) as file:
+            for instance in to_mmpose(persons):
+                file.write(instance)
+        return 1, persons
+
+    def run_video(self, item: Input) -> tuple[int, Persons]:
+        """Write the results of a video or a camera, of this until Ctrl-C.
+
+        Raises:
+            InputError: If no frame can be read.
+            OSError: If the results cannot be written.
+        """
+        frames = FrameReader(item, self.args.max_frames)
+        count = 0
+        estimate = self._estimator(self.find_boxes(item, lambda: count), frames.fps)
+        drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
+        with (
+            JsonListWriter(self.prediction(item)) as file,
+            drawn,
+            tqdm(total=frames.total, unit='frame', desc=item.name, leave=False) as progress,
+        ):
+            for image in frames:
+                persons = estimate(image)
+                if not self.args.no_draw:
+                    drawn.write(self.draw(image, persons))
+                file.write(dict(frame_id=count, instances=to_mmpose(persons)))
+                count += 1
+                progress.update()
+        return count, persons
+
+    def _estimator(self, find_boxes: FindBoxes, fps: float) -> Callable[[np.ndarray], Persons]:
+        """Return what gives the persons of a video's next frame."""
+        if not (self.args.track or self.args.smooth):
+            return lambda image: self._estimate(image, find_boxes)
+        tracker = PoseTracker(
+            self.pose,
+            find_boxes,
+            reuse_boxes=self.args.track,
+            find_every=DETECT_EVERY if self.detector else None,
+        )
+        if not self.args.smooth:
+            return tracker
+        smooth = KeypointSmoother(fps)
+        return lambda image: smooth(tracker(image))
+
+    def _estimate(self, image: np.ndarray, find_boxes: FindBoxes) -> Persons:
+        boxes, box_scores = find_boxes(image)
+        return Persons(*self.pose(image, boxes), boxes, box_scores)
+
+    def merge(self, path: Path) -> int:
+        """Write all inputs' results in COCO's format; return the persons.
+
+        ``image_id`` is that of the annotations given by ``--bboxes``; or the
+        number in every file's name; or else images and frames are counted.
+        """
+        done = [i for i in self.inputs if self.prediction(i).is_file()]
+        ids = [self.boxes and self.boxes.image_id(i.name) for i in done]
+        if None in ids:
+            ids = [int(i.key) if i.key.isdecimal() and not i.frames else None for i in done]
+        number = persons = 0
+        with JsonListWriter(path) as file:
+            for item, image_id in zip(done, ids):
+                frames = read_json_list(self.prediction(item))
+                if not item.frames:
+                    frames = [dict(instances=list(frames))]
+                for frame in frames:
+                    number += 1
+                    for result in to_coco(
+                        frame['instances'],
+                        number if None in ids else image_id,
+                        item.name,
+                        frame.get('frame_id'),
+                    ):
+                        file.write(result)
+                        persons += 1
+        return persons
+
+    def run(self) -> tuple[list[str], int]:
+        """Process all inputs that are not done yet.
+
+        Returns:
+            tuple: Lines to print, and the exit status: 1 if an input or an entry of the box file
+            could not be used.
+
+        Raises:
+            InputError: If none of the inputs can be used.
+            OSError: If results cannot be written.
+        """
+        lines, skipped = [], []
+        before = frames = 0
+        single = len(self.inputs) == 1
+        for item in tqdm(self.inputs, unit='file', disable=single):
+            try:
+                record = None if item.live else self._record(item)
+                if self.is_done(item):
+                    before += 1
+                    continue
+                count, persons = (self.run_video if item.frames else self.run_image)(item)
+            except (ValueError, cv2.error) as error:
+                reason = str(error)
+                skipped.append(reason if str(item.source) in reason else f'{item.source}: {reason}')
+                self.prediction(item).unlink(missing_ok=True)  # of another file under its name
+                continue
+            if record:
+                self._mark_done(item, record)
+            frames += count
+            if single and not item.frames:
+                lines += person_tables(
+                    self.pose.meta.keypoint_names, persons.keypoints, persons.scores
+                )
+        if len(skipped) == len(self.inputs):
+            raise InputError(
+                skipped[0] if single else f'none of the files in {self.args.input} can be read'
+            )
+        results = self.out / 'results.json'
+        persons = self.merge(results)
+        picture = self.picture(self.inputs[0])
+        prediction = self.prediction(self.inputs[0])
+        now = len(self.inputs) - before - len(skipped)
+        lines += [f'skipped: {reason}' for reason in skipped]
+        left_out = self.boxes.report() if self.boxes else ''
+        if left_out:
+            lines.append(f'boxes left out: {left_out}')
+        lines.append(
+            f'files: {now} done, {before} done before, '
+            f'{len(skipped)} skipped; {frames} images and frames '
+            f'now, {persons} persons in all'
+        )
+        if not self.args.no_draw:
+            lines.append(f'drawn   {picture if single else self.out / "visualizations"}')
+        folder = self.out / 'predictions'
+        lines += [f'MMPose  {prediction if single else folder}', f'COCO    {results}']
+        return lines, int(bool(skipped or (self.boxes and self.boxes.left_out)))
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog='lpn-pose',
+        description='Find the poses in photographs, videos or from a camera: '
+        "drawn, and as JSON in MMPose's and in COCO's format. A second call "
+        'goes on where the first was interrupted.',
+        epilog='exit status: 0 all done; 1 some files or boxes could not be used; 2 nothing could '
+        'be done; 3 the results cannot be written, what is done stays; 130 interrupted',
+    )
+    parser.add_argument(
+        'input',
+        help=f'image ({", ".join(IMAGE_SUFFIXES)}), video, folder of them, '
+        'number of a camera, or URL of a stream',
+    )
+    parser.add_argument('--out', required=True, metavar='DIR', help='folder of the results')
+    parser.add_argument(
+        '--model',
+        default=DEFAULT_MODEL,
+        help='exported pose model, .onnx or .xml: a path, or the name of one '
+        'in the package (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--backend', choices=('onnxruntime', 'openvino'), help="default: by the model's suffix"
+    )
+    parser.add_argument('--threads', type=int, help='of the engine; default: all CPUs')
+    parser.add_argument(
+        '--bboxes',
+        metavar='FILE',
+        help="JSON of the persons' boxes: COCO annotations, COCO results, or "
+        '{"photo.jpg": [[x1, y1, x2, y2], ...]}',
+    )
+    parser.add_argument(
+        '--bbox-thr',
+        type=float,
+        default=0.3,
+        help="score of a box in --bboxes to be a person's (default: %(default)s)",
+    )
+    parser.add_argument(
+        '--bbox-category',
+        metavar='NAME',
+        help='name or id of the category of persons in --bboxes; default: person, or id 1',
+    )
+    parser.add_argument(
+        '--det',
+        metavar='MODEL',
+        help="exported detector of persons; default: the whole image is one person's box",
+    )
+    parser.add_argument(
+        '--det-thr',
+        type=float,
+        default=0.3,
+        help='score of a box to be used (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--nms-thr',
+        type=float,
+        default=0.3,
+        help='overlap of two boxes of which one is dropped (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--track',
+        action='store_true',
+        help='videos: follow the persons by their keypoints, and detect only '
+        f'when one is lost and every {DETECT_EVERY} frames',
+    )
+    parser.add_argument(
+        '--smooth', action='store_true', help='videos: smooth the keypoints over time'
+    )
+    parser.add_argument('--max-frames', type=int, help='of a video or camera; default: all')
+    parser.add_argument(
+        '--kpt-thr',
+        type=float,
+        default=0.3,
+        help='score of a keypoint to be drawn (default: %(default)s)',
+    )
+    parser.add_argument('--no-draw', action='store_true', help='write JSON alone')
+    parser.add_argument('--overwrite', action='store_true', help='do what is done again')
+    args = parser.parse_args(argv)
+    for name in ('threads', 'max_frames'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f'--{name.replace("_", "-")} must be positive, got {value}')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``lpn-pose`` and return its exit status."""
+    args = parse_args(argv)
+    # OpenCV and FFmpeg would report unreadable files in their own words
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    getattr(cv2, 'setLogLevel', lambda level: None)(0)  # OpenCV 5 has none
+    try:
+        lines, status = App(args).run()
+    except InputError as error:
+        fail(error)
+    except OSError as error:
+        print(
+            f'error: the results cannot be written: {error}; what is done stays, and the same '
+            'command goes on from here',
+            file=sys.stderr,
+        )
+        return 3
+    except KeyboardInterrupt:
+        print('interrupted: the same command goes on from here', file=sys.stderr)
+        return 130
+    print('\n'.join(lines))
+    return status
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,495 @@
+"""Images and videos: the one reader of each, the writers, what a path stands for.
+
+Needs NumPy and OpenCV alone.
+"""
+
+import os
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from ..errors import InputError
+
+#: What results are drawn into under the same suffix.
+DRAWN_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+IMAGE_SUFFIXES = (*DRAWN_SUFFIXES, '.dib', '.jp2', '.jpe', '.pbm', '.pgm', '.ppm')
+VIDEO_SUFFIXES = (
+    '.3gp',
+    '.avi',
+    '.flv',
+    '.gif',
+    '.m2ts',
+    '.m4v',
+    '.mkv',
+    '.mov',
+    '.mp4',
+    '.mpeg',
+    '.mpg',
+    '.mts',
+    '.ts',
+    '.webm',
+    '.wmv',
+)
+#: Pictures that most builds of OpenCV cannot read. In a folder they are named, not passed over.
+FOREIGN_SUFFIXES = ('.arw', '.avif', '.cr2', '.dng', '.heic', '.heif', '.nef')
+#: Frames per second of what does not say.
+DEFAULT_FPS = 25.0
+#: Persons of a single image whose keypoints are printed.
+MAX_TABLES = 3
+
+
+class Input(NamedTuple):
+    """An image, a video or a camera.
+
+    Args:
+        source (str | int): What is opened.
+        name (str): Name in the results: the path relative to what was given.
+        key (str): Name of the result files, without suffix.
+        frames (bool): Whether it is a video or a camera.
+    """
+
+    source: str | int
+    name: str
+    key: str
+    frames: bool
+
+    @property
+    def live(self) -> bool:
+        """Whether it is a camera or a stream."""
+        return isinstance(self.source, int) or '://' in self.source
+
+    def stamp(self) -> tuple[int, int]:
+        """Return the file's size and time, by which another under its name is told apart."""
+        try:
+            status = os.stat(self.source)
+        except OSError as error:
+            raise InputError(f'{self.source} cannot be read: {error.strerror}') from error
+        return status.st_size, status.st_mtime_ns
+
+    def picture(self, folder: Path) -> Path:
+        """Return the path of the drawn result."""
+        suffix = Path(self.name).suffix
+        if self.frames:
+            suffix = '.mp4'
+        elif suffix.lower() not in DRAWN_SUFFIXES:
+            suffix = '.png'
+        return folder / (self.key + suffix)
+
+
+def is_video(path: Path) -> bool:
+    """Tell a video from an image by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def list_files(folder: Path, suffixes: Sequence[str], leave_out: Path | None = None) -> list[Path]:
+    """Return the files in a folder and the folders in it, in order; nothing hidden.
+
+    Args:
+        folder (Path): The folder.
+        suffixes (Sequence[str]): What a name may end with, in small letters.
+        leave_out (Path, optional): Folder whose files are left out. Default: None.
+
+    Raises:
+        InputError: If a folder cannot be read.
+    """
+
+    def locked(error: OSError):
+        raise InputError(f'folder {error.filename} cannot be read: {error.strerror}') from error
+
+    leave_out = leave_out and leave_out.resolve()
+    files = []
+    for root, folders, names in os.walk(folder, onerror=locked):
+        folders[:] = [
+            name
+            for name in folders
+            if name[0] != '.' and (leave_out is None or Path(root, name).resolve() != leave_out)
+        ]
+        files += [
+            Path(root, name)
+            for name in names
+            if name[0] != '.' and Path(name).suffix.lower() in suffixes
+        ]
+    return sorted(files)
+
+
+def find_inputs(text: str, out: Path | None = None) -> list[Input]:
+    """Return what an argument stands for.
+
+    Args:
+        text (str): Path of an image, a video or a folder, whose folders count too; the number
+            of a camera; or the URL of a stream.
+        out (Path, optional): Folder of the results, which are no input. Default: None.
+
+    Raises:
+        InputError: If there is no such file, nothing in the folder, or it cannot be read.
+    """
+    text = str(text)
+    if '://' in text:
+        return [Input(text, text, 'stream', True)]
+    path = Path(text)
+    if text.isdecimal() and not path.exists():
+        return [Input(int(text), f'camera {text}', f'camera{text}', True)]
+    if path.is_dir():
+        folder = path
+        known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
+        files = list_files(path, known + FOREIGN_SUFFIXES, out)
+        if not files:
+            raise InputError(f'{path} holds no image or video ({", ".join(known)})')
+    elif path.is_file():
+        folder, files = path.parent, [path]
+    else:
+        raise InputError(f'{path} does not exist')
+    names = [file.relative_to(folder) for file in files]
+    stems = Counter(name.with_suffix('') for name in names)
+    inputs = []
+    for file, name in zip(files, names):
+        stem = name.with_suffix('')
+        # the whole name where another file's results would have the same
+        key = name if stems[stem] > 1 or stem in names else stem
+        inputs.append(Input(str(file), name.as_posix(), key.as_posix(), is_video(file)))
+    return inputs
+
+
+# ---- images
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and content of a WebP file's chunks."""
+    start = 12
+    while start + 8 <= len(content):
+        name, size = struct.unpack_from('<4sI', content, start)
+        yield name, content[start + 8 : start + 8 + size]
+        start += 8 + size + size % 2
+
+
+def _frames_in(content: bytes) -> int:
+    """Return how many pictures a GIF, PNG or WebP file holds; 2 for any number of them."""
+    if content[:4] == b'GIF8':
+        return 2
+    if content[:8] == b'\x89PNG\r\n\x1a\n':
+        start = content.find(b'acTL', 0, max(content.find(b'IDAT'), 0))
+        return 1 if start < 0 else struct.unpack_from('>I', content, start + 4)[0]
+    if content[8:12] == b'WEBP':
+        return sum(name == b'ANMF' for name, _ in _chunks(content)) or 1
+    return 1
+
+
+def _webp_orientation(content: bytes) -> int:
+    """Return the EXIF orientation, 1 to 8, of a WebP file; 1 where it is unknown."""
+    exif = dict(_chunks(content)).get(b'EXIF', b'').removeprefix(b'Exif\0\0')
+    order = {b'II': '<', b'MM': '>'}.get(exif[:2], '<')
+    try:
+        (start,) = struct.unpack_from(order + 'I', exif, 4)
+        (count,) = struct.unpack_from(order + 'H', exif, start)
+        for i in range(count):
+            tag, _, _, value = struct.unpack_from(order + 'HHIH', exif, start + 2 + 12 * i)
+            if tag == 0x0112 and 1 <= value <= 8:
+                return value
+    except struct.error:  # damaged, or no EXIF at all
+        pass
+    return 1
+
+
+def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn and mirror an image as an EXIF orientation, 1 to 8, says."""
+    if orientation > 4:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Convert 16-bit integers, and floats in [0, 1], to 8 bits.
+
+    Raises:
+        ValueError: If the values are of another kind, or would be nearly black.
+    """
+    if image.dtype == np.uint8:
+        return image
+    low, high = image.min(), image.max()
+    if image.dtype == np.uint16:
+        if 0 < high < 4096:
+            raise ValueError(
+                f'16 bits whose largest value is {high} would be nearly black: scale them to 8 bits'
+            )
+        return (image >> 8).astype(np.uint8)
+    if image.dtype.kind == 'f' and low >= 0 and high <= 1:
+        return np.rint(image * 255).astype(np.uint8)
+    raise ValueError(
+        f'{image.dtype} from {low:g} to {high:g} is neither 8 or 16 bits nor floats in [0, 1]: '
+        'convert it to 8 bits'
+    )
+
+
+def read_image(path: str | Path, ignore_orientation: bool = False) -> np.ndarray:
+    """Read an image as it is to be looked at.
+
+    Transparency is left out, as MMPose leaves it out.
+
+    Args:
+        path (str | Path): Image file.
+        ignore_orientation (bool): Leave it as the camera stored it, whatever its EXIF says.
+            Default: False.
+
+    Returns:
+        np.ndarray: uint8 in shape (H, W, 3), BGR.
+
+    Raises:
+        InputError: If it is missing, damaged, animated or of unknown values.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f'{path} does not exist') from None
+    except OSError as error:
+        raise InputError(f'{path} cannot be read: {error.strerror}') from error
+    if _frames_in(content) > 1:
+        raise InputError(
+            f'{path} is animated: make a video of it (ffmpeg -i IN OUT.mp4), or save one picture'
+        )
+    webp = content[8:12] == b'WEBP'  # not turned by OpenCV before 4.12
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if webp or ignore_orientation:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # an empty file, or one that claims to be huge
+        image = None
+    if image is None:
+        foreign = Path(path).suffix.lower() in FOREIGN_SUFFIXES
+        hint = ': convert it to JPEG first (magick IN OUT.jpg)' if foreign else ''
+        raise InputError(f'{path} cannot be read as an image{hint}')
+    try:
+        image = to_uint8(image)
+    except ValueError as error:
+        raise InputError(f'{path}: {error}') from error
+    if webp and not ignore_orientation:
+        image = _upright(image, _webp_orientation(content))
+    return image
+
+
+def as_image(image) -> np.ndarray:
+    """Return what :class:`PoseRuntime` was given as an array.
+
+    Args:
+        image (np.ndarray | str | Path | PIL.Image.Image): An image.
+
+    Returns:
+        np.ndarray: uint8 in shape (H, W, 3), BGR.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if hasattr(image, 'getexif'):  # PIL's
+        orientation = image.getexif().get(0x0112, 1)
+        if orientation != 1:
+            raise ValueError(
+                f'the PIL image is to be turned, as its EXIF orientation {orientation} says: '
+                'give PIL.ImageOps.exif_transpose(image)'
+            )
+        if image.mode[0] in 'IF':  # 16 and 32 bits, which PIL would cut off
+            return np.repeat(to_uint8(np.asarray(image))[..., None], 3, axis=2)
+        return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+    if not (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+        and image.size
+    ):
+        what = type(image).__name__
+        if isinstance(image, np.ndarray):
+            what = f'{image.dtype} of shape {image.shape}'
+        elif image is None:
+            what = 'None, which cv2.imread returns for a file that it cannot read'
+        raise ValueError(
+            f'an image must be uint8 in shape (H, W, 3), channels in the order BGR, got {what}'
+        )
+    return image
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.part-{path.name}')
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W, 3), BGR, in the format that the suffix says.
+
+    Raises:
+        InputError: If the format cannot hold it.
+        OSError: If the file cannot be written.
+    """
+    try:
+        _, content = cv2.imencode(path.suffix, image)
+    except cv2.error as error:
+        raise InputError(f'{path} cannot be drawn: {error.err}') from error
+    replace_file(path, content.tobytes())
+
+
+# ---- videos
+
+
+def open_video(source: str | int) -> cv2.VideoCapture:
+    """Open a video, camera or stream, whose frames come as they are to be looked at."""
+    capture = cv2.VideoCapture(source)
+    # the default differs among OpenCV's releases; 4.11 does not turn phones' videos
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
+
+
+class FrameReader:
+    """The frames of a video, camera or stream, of the latter two until Ctrl-C.
+
+    Args:
+        item (Input): What to read.
+        limit (int, optional): Frames at most; None for all. Default: None.
+
+    Attributes:
+        fps (float): Frames per second.
+        total (int, optional): Frames, if the file says.
+    """
+
+    def __init__(self, item: Input, limit: int | None = None) -> None:
+        self._item, self._limit = item, limit
+        self._capture = open_video(item.source)
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
+        self.total = int(max(self._capture.get(cv2.CAP_PROP_FRAME_COUNT), 0)) or None
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield uint8 (H, W, 3), BGR.
+
+        Raises:
+            InputError: If there is none.
+        """
+        count = 0
+        try:
+            while self._limit is None or count < self._limit:
+                try:
+                    read, image = self._capture.read()
+                except KeyboardInterrupt:
+                    if self._item.live:
+                        break
+                    raise
+                if not read:
+                    break
+                count += 1
+                yield image
+        finally:
+            self._capture.release()
+        if not count:
+            raise InputError(f'{self._item.source} cannot be read as a video')
+
+
+class VideoWriter:
+    """Write an MP4 file, which appears when the ``with`` block ends without an exception.
+
+    Args:
+        path (Path): The file.
+        fps (float): Frames per second; rounded where the codec needs it.
+    """
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.fps = path, fps
+        self._part = path.with_name(f'.part-{path.name}')
+        self._writer, self._count = None, 0
+
+    def __enter__(self) -> 'VideoWriter':
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Append a frame (H, W, 3), BGR.
+
+        Raises:
+            InputError: If there is no frame rate near ``fps`` that the codec takes.
+            OSError: If the file cannot be written.
+        """
+        if self._writer is None:
+            self._open(image.shape[1::-1])
+        self._writer.write(image)
+        self._count += 1
+
+    def _open(self, size: tuple[int, int]) -> None:
+        self._part.parent.mkdir(parents=True, exist_ok=True)
+        self._part.open('wb').close()  # OpenCV would not say why it cannot
+        codec = cv2.VideoWriter_fourcc(*'mp4v')
+        # MPEG-4 counts time in 1/65535 s or more
+        for fps in (self.fps, round(self.fps, 2), round(self.fps, 1), max(round(self.fps), 1)):
+            self._writer = cv2.VideoWriter(str(self._part), codec, fps, size)
+            if self._writer.isOpened():
+                return
+        raise InputError(f'{self.path}: no video of {self.fps:g} frames per second can be written')
+
+    def __exit__(self, exception, *_) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        try:
+            if exception is None:
+                # nothing else tells that the disk is full
+                written = cv2.VideoCapture(str(self._part)).get(cv2.CAP_PROP_FRAME_COUNT)
+                if int(written) != self._count:
+                    raise OSError(f'{self.path}: {int(written)} of {self._count} frames are there')
+                os.replace(self._part, self.path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
+# ---- text
+
+
+def keypoint_table(names: Sequence[str], keypoints: np.ndarray, scores: np.ndarray) -> str:
+    """Format one person's keypoints, a line each.
+
+    Args:
+        names (Sequence[str]): The K keypoints' names.
+        keypoints (np.ndarray): Coordinates (K, 2) in pixels.
+        scores (np.ndarray): Scores (K, ).
+    """
+    lines = [f'{"keypoint":16}{"x":>9}{"y":>9}{"score":>8}']
+    lines += [
+        f'{name:16}{x:9.1f}{y:9.1f}{score:8.2f}'
+        for name, (x, y), score in zip(names, keypoints, scores)
+    ]
+    return '\n'.join(lines)
+
+
+def person_tables(names: Sequence[str], keypoints: np.ndarray, scores: np.ndarray) -> list[str]:
+    """Format the first :data:`MAX_TABLES` persons of an image.
+
+    Args:
+        names (Sequence[str]): The K keypoints' names.
+        keypoints (np.ndarray): Coordinates (N, K, 2) in pixels.
+        scores (np.ndarray): Scores (N, K).
+
+    Returns:
+        list[str]: A table for each person, and how many more there are.
+    """
+    tables = [
+        keypoint_table(names, *person)
+        for person in zip(keypoints[:MAX_TABLES], scores[:MAX_TABLES])
+    ]
+    if len(keypoints) > MAX_TABLES:
+        tables.append(f'and {len(keypoints) - MAX_TABLES} more persons')
+    return tables
