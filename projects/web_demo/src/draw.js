@@ -5,7 +5,7 @@ const rgb = (color) => `rgb(${color.join()})`;
 /**
  * @param {CanvasRenderingContext2D} context in pixels of the picture
  * @param {{keypoints: number[][], scores: number[], box: number[]}[]} persons
- * @param {object} meta see `lpn_mmpose/model_meta.py`
+ * @param {object} meta see `lpn_mmpose/runtime/model_meta.py`
  * @param {{keypointThr: number, boxes: boolean, pixel: number}} options
  *   `pixel`: picture pixels of a pixel on the screen
  */

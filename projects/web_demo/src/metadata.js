@@ -34,7 +34,7 @@ function* fields(bytes) {
  * Return what an exported model says about itself.
  *
  * @param {Uint8Array} bytes the ONNX file
- * @returns {?object} see `lpn_mmpose/model_meta.py`; null without metadata
+ * @returns {?object} see `lpn_mmpose/runtime/model_meta.py`; null without metadata
  * @throws {Error} if it is no ONNX file, or of a format that is not known here
  */
 export function readMetadata(bytes) {

@@ -117,7 +117,7 @@ function quarterOffset([x, y, score], map, [width, height]) {
  *
  * @param {Object<string, Float32Array>} outputs the person's `heatmaps`
  *   (K, H, W), or `keypoints` (K, 2) in pixels of the crop and `scores` (K, )
- * @param {object} meta see `lpn_mmpose/model_meta.py`
+ * @param {object} meta see `lpn_mmpose/runtime/model_meta.py`
  * @param {{center: number[], scale: number[]}} person
  * @returns {{keypoints: number[][], scores: number[]}} K points and scores
  */
