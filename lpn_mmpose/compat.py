@@ -14,6 +14,7 @@ import pickle
 import pkgutil
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from types import FunctionType, ModuleType, SimpleNamespace
 
@@ -22,6 +23,8 @@ from .utils.import_hooks import when_imported
 
 def install() -> None:
     """Put every patch in place; calling it again changes nothing."""
+    if _XtcocotoolsFinder not in sys.meta_path:
+        sys.meta_path.insert(0, _XtcocotoolsFinder)
     when_imported('mmcv', missing_compiled_ops)
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
     when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
@@ -85,6 +88,46 @@ def missing_compiled_ops(mmcv: ModuleType) -> None:
     ext.nms = nms
     ext.__getattr__ = missing_op
     sys.modules[name] = ext
+
+
+class _XtcocotoolsFinder:
+    """Find the package of this name that :func:`missing_xtcocotools` names."""
+
+    @staticmethod
+    def find_spec(fullname, path=None, target=None):
+        return missing_xtcocotools() if fullname == 'xtcocotools' else None
+
+
+def missing_xtcocotools() -> importlib.machinery.ModuleSpec | None:
+    """Evaluate keypoints without xtcocotools, on pycocotools.
+
+    xtcocotools 1.14.3 has no wheel for Python >= 3.12, and its wheels fail to
+    import with NumPy >= 2 ("numpy.dtype size changed"); mmpose 1.3.2 imports
+    it unconditionally. In both cases the name stands for
+    :mod:`lpn_mmpose.utils.xtcocotools`.
+
+    Returns:
+        ModuleSpec or None: That of the stand-in; None if the installed one
+        works.
+    """
+    find = importlib.machinery.PathFinder.find_spec
+    spec = find('xtcocotools')
+    if spec is not None:
+        try:
+            extension = find('xtcocotools._mask', spec.submodule_search_locations)
+            extension.loader.exec_module(importlib.util.module_from_spec(extension))
+        except (ImportError, ValueError, AttributeError) as error:
+            warnings.warn(
+                f'the installed xtcocotools does not work ({error}); lpn_mmpose evaluates '
+                'keypoints on pycocotools in its place, with the same results',
+                stacklevel=2,
+            )
+        else:
+            return None
+    folder = osp.join(osp.dirname(__file__), 'utils', 'xtcocotools')
+    return importlib.util.spec_from_file_location(
+        'xtcocotools', osp.join(folder, '__init__.py'), submodule_search_locations=[folder]
+    )
 
 
 def weights_only_checkpoints(checkpoint: ModuleType) -> None:
