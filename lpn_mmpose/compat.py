@@ -123,6 +123,7 @@ def missing_xtcocotools() -> importlib.machinery.ModuleSpec | None:
                 stacklevel=2,
             )
         else:
+            sys.modules.pop('xtcocotools._mask', None)  # the package is to bind it
             return None
     folder = osp.join(osp.dirname(__file__), 'utils', 'xtcocotools')
     return importlib.util.spec_from_file_location(
