@@ -458,7 +458,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     # OpenCV and FFmpeg would report unreadable files in their own words
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    getattr(cv2, 'setLogLevel', lambda level: None)(0)  # OpenCV 5 has none
+    if hasattr(cv2, 'setLogLevel'):
+        cv2.setLogLevel(0)
+    else:  # OpenCV 5
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         lines, status = App(args).run()
     except InputError as error:
