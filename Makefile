@@ -1,24 +1,30 @@
 # Sets up an environment, then does what is asked; `make help` lists it.
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_INDEX ?=
 RUNTIME_VENV ?= .venv-runtime
 IMG ?= demo/demo.jpg
 OUT ?= outputs/demo
 DEMO_ARGS = $(if $(DET),--det-model $(DET)) \
     $(if $(DET_WEIGHTS),--det-weights $(DET_WEIGHTS))
 BIN = $(VENV)/bin
+INSTALL = $(PYTHON) tools/install.py
+TORCH = $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")
 
-.PHONY: help env demo test runtime-env runtime-test web web-build web-test lint \
-    clean
+.PHONY: help env demo-env demo test runtime-env runtime-test wheel-test web \
+    web-build web-test lint clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' Makefile
-	@echo 'PYTHON=$(PYTHON)  VENV=$(VENV)'
+	@echo 'PYTHON=$(PYTHON)  VENV=$(VENV)  TORCH_INDEX=URL of an index of torch'
 
 env:  ## create VENV (default .venv) and install everything into it
-	@$(PYTHON) tools/install.py "$(VENV)"
+	@$(INSTALL) "$(VENV)" $(TORCH)
 
-demo: env  ## draw the pose in IMG (photo, folder or video; DET= a detector)
+demo-env:  ## the same with only what `make demo` needs
+	@$(INSTALL) "$(VENV)" --demo $(TORCH)
+
+demo: demo-env  ## draw the pose in IMG (photo, folder or video; DET= a detector)
 	@$(BIN)/python tools/demo.py "$(IMG)" --out-dir "$(OUT)" $(DEMO_ARGS)
 
 test: env  ## run the test suite
@@ -26,7 +32,7 @@ test: env  ## run the test suite
 	    --dist loadfile
 
 runtime-env:  ## create RUNTIME_VENV: lpn-pose and its engine, no PyTorch
-	@$(PYTHON) tools/install.py "$(RUNTIME_VENV)" --runtime
+	@$(INSTALL) "$(RUNTIME_VENV)" --runtime
 
 runtime-test: runtime-env  ## run the runtime's tests where PyTorch is not
 	@$(RUNTIME_VENV)/bin/python -m pip install --quiet -c constraints.txt \
@@ -44,6 +50,9 @@ web-test: runtime-env web-build  ## test that page in Chromium (CHROMIUM=)
 	@$(RUNTIME_VENV)/bin/python -m pip install --quiet -c constraints.txt onnx
 	@cd projects/web_demo && PYTHON="$(abspath $(RUNTIME_VENV))/bin/python" \
 	    OMP_NUM_THREADS=1 npm run --silent test
+
+wheel-test:  ## build the wheel; test it as plain pip installs it, in a fresh venv
+	@$(PYTHON) tools/test_wheel.py
 
 lint: env  ## check the style: ruff
 	@$(BIN)/python -m ruff check .

@@ -6,10 +6,12 @@ models (:mod:`lpn_mmpose.zoo.model_index`) once they are imported.
 """
 
 from . import compat
+from .utils import install_hint
 from .version import __version__
 from .zoo import model_index
 
 compat.install()
 model_index.install()
+install_hint.install()
 
 __all__ = ['__version__']

@@ -1,32 +1,37 @@
 #!/usr/bin/env python3
 """Create a virtual environment with MMPose and this package, from wheels.
 
-    python3 tools/install.py VENV [--runtime]
+    python3 tools/install.py VENV [--demo | --runtime] [--torch-index URL]
 
-MMPose needs two phases (see requirements/openmmlab.txt). With --runtime, it
-is left out, and PyTorch with it: what then runs are lpn_mmpose.runtime and
-the command lpn-pose. What is already there is not installed again. Uses the
-standard library alone and runs on any Python 3, to be able to say that one is
-too old.
+With --demo, only what `make demo` needs is installed; without it also what
+exports, tests and mim need. With --runtime, MMPose and PyTorch are left out:
+what then runs are lpn_mmpose.runtime and the command lpn-pose. --torch-index
+names a package index to take torch and torchvision from, as that of the CPU's
+builds. What is already there is not installed again.
+
+MMPose needs two phases (see requirements/openmmlab.txt). `uv` installs where
+it is found, pip otherwise. Uses the standard library alone and runs on any
+Python 3, to be able to say that one is too old.
 """
-
+import argparse
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SUPPORTED = ((3, 10), (3, 13))
-#: xtcocotools has wheels below this version of Python.
-XTCOCOTOOLS_WHEELS = (3, 12)
+SUPPORTED = ((3, 10), (3, 15))
 STAMP = 'lpn_mmpose.json'
 PIP_OPTIONS = ['--disable-pip-version-check', '--retries', '2']
+#: Files of requirements/, without and with what `make demo` does not need.
+DEMO = ['base', 'mmpose']
+EVERYTHING = DEMO + ['mim', 'tensorboard', 'runtime', 'deploy', 'tests']
 
 
 def fail(message):
@@ -35,12 +40,21 @@ def fail(message):
 
 
 def requirements(*names):
-    """Return pip's options for files of requirements/, constrained."""
-    options = ['--constraint', os.path.join(ROOT, 'constraints.txt')]
+    """Return pip's options for files of requirements/."""
+    options = []
     for name in names:
-        path = os.path.join(ROOT, 'requirements', name + '.txt')
-        options += ['--requirement', path]
+        options += ['--requirement', os.path.join(ROOT, 'requirements', name + '.txt')]
     return options
+
+
+def write_constraints(path, torch_index):
+    """Write the constraints, without those of torch where it is another's."""
+    with open(os.path.join(ROOT, 'constraints.txt')) as file:
+        lines = file.readlines()
+    if torch_index:
+        lines = [line for line in lines if not re.match('torch(vision)?[=<>]', line)]
+    with open(path, 'w') as file:
+        file.writelines(lines)
 
 
 def fingerprint():
@@ -54,34 +68,16 @@ def fingerprint():
     return digest.hexdigest()
 
 
-def has_compiler():
-    """Tell whether a C extension can be built for this Python."""
-    header = os.path.join(sysconfig.get_paths()['include'], 'Python.h')
-    compiler = (sysconfig.get_config_var('CC') or 'cc').split()[0]
-    found = any(shutil.which(name) for name in (compiler, 'cc', 'gcc', 'clang'))
-    return found and os.path.isfile(header)
-
-
-def check_python(runtime=False):
+def check_python():
     """End with one line if this Python cannot be used."""
     version = '.'.join(map(str, sys.version_info[:2]))
     if not SUPPORTED[0] <= sys.version_info < SUPPORTED[1]:
-        fail(
-            'Python %s is not supported: give one from 3.10 to 3.12 '
-            '(3.10 and 3.11 need no compiler), make PYTHON=python3.11' % version
-        )
-    if not runtime and sys.version_info >= XTCOCOTOOLS_WHEELS and not has_compiler():
-        fail(
-            'xtcocotools has no wheel for Python %s and there is no C '
-            'compiler (or no Python.h) to build it: install one, or give '
-            'Python 3.10 or 3.11, make PYTHON=python3.11' % version
-        )
+        fail('Python %s is not supported: give one from 3.10 to 3.14, '
+             'make PYTHON=python3.13' % version)
     for module in ('venv', 'ensurepip'):
         if importlib.util.find_spec(module) is None:
-            fail(
-                'this Python has no module %r: install it (on Debian and '
-                'Ubuntu: apt install python%s-venv)' % (module, version)
-            )
+            fail('this Python has no module %r: install it (on Debian and '
+                 'Ubuntu: apt install python%s-venv)' % (module, version))
 
 
 def check_network(python):
@@ -89,84 +85,106 @@ def check_network(python):
     with tempfile.TemporaryDirectory() as folder:
         command = [python, '-m', 'pip', 'download', '--quiet', '--no-deps']
         command += PIP_OPTIONS + ['--timeout', '20', '--dest', folder, 'six']
-        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        run = subprocess.run(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if run.returncode:
         last = run.stderr.decode(errors='replace').strip().split('\n')[-1]
-        fail(
-            'pip cannot reach a package index (%s): check the network, or '
-            'the proxy and index settings of pip' % last
-        )
+        fail('pip cannot reach a package index (%s): check the network, or '
+             'the proxy and index settings of pip' % last)
 
 
-def pip(python, *options):
-    """Run pip install, ending with one line after pip's own if it fails."""
-    command = [python, '-m', 'pip', 'install'] + PIP_OPTIONS + list(options)
-    if subprocess.call(command):
+def install(python, *options):
+    """Run `uv pip install` or `pip install`, ending with one line on failure.
+
+    uv does not read pip's settings: where it fails, pip has a try.
+    """
+    uv = shutil.which('uv')
+    if uv:
+        command = [uv, 'pip', 'install', '--python', python]
+        if subprocess.call(command + list(options)) == 0:
+            return
+        print('uv failed, see above; trying pip', flush=True)
+    # modules are compiled when they are first imported
+    command = [python, '-m', 'pip', 'install', '--no-compile'] + PIP_OPTIONS
+    if subprocess.call(command + list(options)):
         fail('pip failed, see above; the same command goes on from here')
 
 
-def install_packages(python):
-    """Install the requirements in the order that MMPose needs."""
-    pip(python, *requirements('base', 'mmpose', 'mim', 'tensorboard', 'runtime', 'deploy', 'tests'))
-    options = ['--no-deps', '--no-build-isolation']
-    if sys.version_info >= XTCOCOTOOLS_WHEELS:
-        options += ['--no-binary', 'xtcocotools']
-    pip(python, *(options + requirements('openmmlab')))
+def install_packages(python, names, torch_index):
+    """Install files of requirements/ in the order that MMPose needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'constraints.txt')
+        write_constraints(path, torch_index)
+        constrained = ['--constraint', path]
+        if torch_index:
+            install(python, '--index-url', torch_index, 'torch>=2.6', 'torchvision')
+        install(python, *(constrained + requirements(*names)))
+        install(python, *(['--no-deps'] + constrained + requirements('openmmlab')))
 
 
-def check_runtime(python):
-    """End with one line if the runtime fails or PyTorch is there."""
-    code = (
-        'import importlib.util, lpn_mmpose.runtime.command, onnxruntime\n'
-        'assert importlib.util.find_spec("torch") is None, "torch is in"'
-    )
+def install_runtime(python):
+    """Install this package as pip alone would, and see that it works."""
+    constraints = os.path.join(ROOT, 'constraints.txt')
+    install(python, '--constraint', constraints, '--editable', ROOT)
+    code = ('import importlib.util, lpn_mmpose.runtime, onnxruntime\n'
+            'assert importlib.util.find_spec("torch") is None, "torch is in"')
     run = subprocess.run([python, '-c', code], stderr=subprocess.PIPE)
     if run.returncode:
-        fail(
-            'the runtime does not work without PyTorch (%s)'
-            % run.stderr.decode(errors='replace').strip().split('\n')[-1]
-        )
+        fail('the runtime does not work without PyTorch (%s)' %
+             run.stderr.decode(errors='replace').strip().split('\n')[-1])
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description='Create a virtual environment with MMPose and this package.')
+    parser.add_argument('venv', metavar='VENV')
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument('--demo', action='store_const', const='demo', dest='kind',
+                      help='only what `make demo` needs')
+    kind.add_argument('--runtime', action='store_const', const='runtime', dest='kind',
+                      help='without MMPose and PyTorch')
+    parser.add_argument('--torch-index', metavar='URL', default='',
+                        help="package index of torch and torchvision (default: pip's)")
+    return parser.parse_args()
 
 
 def main():
-    names = [name for name in sys.argv[1:] if name != '--runtime']
-    runtime = '--runtime' in sys.argv[1:]
-    if len(names) != 1 or names[0].startswith('-'):
-        fail('usage: install.py VENV [--runtime]')
-    venv = os.path.abspath(names[0])
+    args = parse_args()
+    venv = os.path.abspath(args.venv)
     python = os.path.join(venv, 'bin', 'python')
     path = os.path.join(venv, STAMP)
-    stamp = {}
+    there = {}
     if os.path.isfile(path) and os.path.exists(python):
         with open(path) as file:
-            stamp = json.load(file)
-    wanted = {'requirements': fingerprint(), 'checkout': ROOT}
-    if runtime:
-        wanted['runtime'] = True
-    if stamp == wanted:
+            there = json.load(file)
+    kind = args.kind or 'everything'
+    if there:
+        if 'runtime' in (kind, there.get('kind')) and kind != there.get('kind'):
+            fail('%s holds the other of the two environments, with and without '
+                 'PyTorch: give another folder' % venv)
+        if there.get('kind') == 'everything':  # has what the demo needs
+            kind = 'everything'
+    torch_index = args.torch_index or there.get('torch_index', '')
+    wanted = {'requirements': fingerprint(), 'checkout': ROOT, 'kind': kind,
+              'torch_index': torch_index}
+    if there == wanted:
         return
-    if stamp and stamp.get('runtime') != wanted.get('runtime'):
-        fail(
-            '%s holds the other of the two environments, with and without '
-            'PyTorch: give another folder' % venv
-        )
-    check_python(runtime)
+    check_python()
     start = time.time()
-    print(
-        'setting up %s with Python %s; this takes minutes' % (venv, sys.version.split()[0]),
-        flush=True,
-    )
+    print('setting up %s with Python %s; this takes minutes' %
+          (venv, sys.version.split()[0]), flush=True)
     if not os.path.exists(python):
         subprocess.check_call([sys.executable, '-m', 'venv', venv])
-    if stamp.get('requirements') != wanted['requirements']:
-        check_network(python)
-        if not runtime:
-            install_packages(python)
-    if runtime:
-        pip(python, *(requirements() + ['--editable', ROOT + '[runtime]']))
-        check_runtime(python)
+    if dict(wanted, checkout=there.get('checkout')) != there:
+        if not shutil.which('uv'):
+            check_network(python)
+        if kind != 'runtime':
+            names = EVERYTHING if kind == 'everything' else DEMO
+            install_packages(python, names, torch_index)
+    if kind == 'runtime':
+        install_runtime(python)
     else:
-        pip(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable', ROOT)
+        install(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable', ROOT)
     with open(path, 'w') as file:
         json.dump(wanted, file)
     print('environment ready in %.0f s' % (time.time() - start), flush=True)
