@@ -111,9 +111,7 @@ def test_pip_where_uv_fails(install):
 
 def test_no_network(install, tmp_path):
     # port 9 of this machine: nobody listens there
-    nowhere = dict.fromkeys(
-        ('PIP_INDEX_URL', 'PIP_EXTRA_INDEX_URL'), 'http://127.0.0.1:9/simple'
-    )
+    nowhere = dict.fromkeys(('PIP_INDEX_URL', 'PIP_EXTRA_INDEX_URL'), 'http://127.0.0.1:9/simple')
     subprocess.run([sys.executable, '-m', 'venv', tmp_path / 'venv'], check=True)
     done = install(
         'venv', uv=None, PIP_CONFIG_FILE=os.devnull, PIP_RETRIES='0', PIP_FIND_LINKS='', **nowhere

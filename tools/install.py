@@ -13,6 +13,7 @@ MMPose needs two phases (see requirements/openmmlab.txt). `uv` installs where
 it is found, pip otherwise. Uses the standard library alone and runs on any
 Python 3, to be able to say that one is too old.
 """
+
 import argparse
 import hashlib
 import importlib.util
@@ -72,12 +73,16 @@ def check_python():
     """End with one line if this Python cannot be used."""
     version = '.'.join(map(str, sys.version_info[:2]))
     if not SUPPORTED[0] <= sys.version_info < SUPPORTED[1]:
-        fail('Python %s is not supported: give one from 3.10 to 3.14, '
-             'make PYTHON=python3.13' % version)
+        fail(
+            'Python %s is not supported: give one from 3.10 to 3.14, '
+            'make PYTHON=python3.13' % version
+        )
     for module in ('venv', 'ensurepip'):
         if importlib.util.find_spec(module) is None:
-            fail('this Python has no module %r: install it (on Debian and '
-                 'Ubuntu: apt install python%s-venv)' % (module, version))
+            fail(
+                'this Python has no module %r: install it (on Debian and '
+                'Ubuntu: apt install python%s-venv)' % (module, version)
+            )
 
 
 def check_network(python):
@@ -85,12 +90,13 @@ def check_network(python):
     with tempfile.TemporaryDirectory() as folder:
         command = [python, '-m', 'pip', 'download', '--quiet', '--no-deps']
         command += PIP_OPTIONS + ['--timeout', '20', '--dest', folder, 'six']
-        run = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        run = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if run.returncode:
         last = run.stderr.decode(errors='replace').strip().split('\n')[-1]
-        fail('pip cannot reach a package index (%s): check the network, or '
-             'the proxy and index settings of pip' % last)
+        fail(
+            'pip cannot reach a package index (%s): check the network, or '
+            'the proxy and index settings of pip' % last
+        )
 
 
 def install(python, *options):
@@ -126,25 +132,44 @@ def install_runtime(python):
     """Install this package as pip alone would, and see that it works."""
     constraints = os.path.join(ROOT, 'constraints.txt')
     install(python, '--constraint', constraints, '--editable', ROOT)
-    code = ('import importlib.util, lpn_mmpose.runtime, onnxruntime\n'
-            'assert importlib.util.find_spec("torch") is None, "torch is in"')
+    code = (
+        'import importlib.util, lpn_mmpose.runtime, onnxruntime\n'
+        'assert importlib.util.find_spec("torch") is None, "torch is in"'
+    )
     run = subprocess.run([python, '-c', code], stderr=subprocess.PIPE)
     if run.returncode:
-        fail('the runtime does not work without PyTorch (%s)' %
-             run.stderr.decode(errors='replace').strip().split('\n')[-1])
+        fail(
+            'the runtime does not work without PyTorch (%s)'
+            % run.stderr.decode(errors='replace').strip().split('\n')[-1]
+        )
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description='Create a virtual environment with MMPose and this package.')
+        description='Create a virtual environment with MMPose and this package.'
+    )
     parser.add_argument('venv', metavar='VENV')
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument('--demo', action='store_const', const='demo', dest='kind',
-                      help='only what `make demo` needs')
-    kind.add_argument('--runtime', action='store_const', const='runtime', dest='kind',
-                      help='without MMPose and PyTorch')
-    parser.add_argument('--torch-index', metavar='URL', default='',
-                        help="package index of torch and torchvision (default: pip's)")
+    kind.add_argument(
+        '--demo',
+        action='store_const',
+        const='demo',
+        dest='kind',
+        help='only what `make demo` needs',
+    )
+    kind.add_argument(
+        '--runtime',
+        action='store_const',
+        const='runtime',
+        dest='kind',
+        help='without MMPose and PyTorch',
+    )
+    parser.add_argument(
+        '--torch-index',
+        metavar='URL',
+        default='',
+        help="package index of torch and torchvision (default: pip's)",
+    )
     return parser.parse_args()
 
 
@@ -160,19 +185,27 @@ def main():
     kind = args.kind or 'everything'
     if there:
         if 'runtime' in (kind, there.get('kind')) and kind != there.get('kind'):
-            fail('%s holds the other of the two environments, with and without '
-                 'PyTorch: give another folder' % venv)
+            fail(
+                '%s holds the other of the two environments, with and without '
+                'PyTorch: give another folder' % venv
+            )
         if there.get('kind') == 'everything':  # has what the demo needs
             kind = 'everything'
     torch_index = args.torch_index or there.get('torch_index', '')
-    wanted = {'requirements': fingerprint(), 'checkout': ROOT, 'kind': kind,
-              'torch_index': torch_index}
+    wanted = {
+        'requirements': fingerprint(),
+        'checkout': ROOT,
+        'kind': kind,
+        'torch_index': torch_index,
+    }
     if there == wanted:
         return
     check_python()
     start = time.time()
-    print('setting up %s with Python %s; this takes minutes' %
-          (venv, sys.version.split()[0]), flush=True)
+    print(
+        'setting up %s with Python %s; this takes minutes' % (venv, sys.version.split()[0]),
+        flush=True,
+    )
     if not os.path.exists(python):
         subprocess.check_call([sys.executable, '-m', 'venv', venv])
     if dict(wanted, checkout=there.get('checkout')) != there:

@@ -74,7 +74,7 @@ def main():
         programs = folder / 'venv/bin'
         python = str(programs / 'python')
         install(python, '--quiet', str(wheel))
-        print('lpn-mmpose alone installed in %.0f s' % (time.time() - start), flush=True)
+        print(f'lpn-mmpose alone installed in {time.time() - start:.0f} s', flush=True)
         away = folder / 'away'
         away.mkdir()
         copy(['demo', 'pyproject.toml', 'tests'], away)
@@ -84,9 +84,9 @@ def main():
         for result in ('visualizations/photo.jpg', 'predictions/photo.json'):
             if not (away / 'outputs' / result).is_file():
                 fail('lpn-pose wrote no ' + result)
-        check = 'boxes = None\n%s\nassert keypoints.shape == (1, 14, 2), keypoints.shape' % example()
+        check = f'boxes = None\n{example()}\nassert keypoints.shape == (1, 14, 2)'
         run(python, '-W', 'error::DeprecationWarning', '-c', check, **options)
-        install(python, '--quiet', '%s[%s]' % (wheel, EXTRAS))
+        install(python, '--quiet', f'{wheel}[{EXTRAS}]')
         subprocess.call([python, '-m', 'pip', 'list', '--disable-pip-version-check'])
         # the tests' own folder is on the path, the checkout is not
         tests = ['--noconftest', '--quiet', '-p', 'no:cacheprovider', 'tests/test_runtime']

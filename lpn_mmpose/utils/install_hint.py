@@ -15,8 +15,8 @@ class _HintFinder:
         importer = sys._getframe(2).f_code.co_name
         if fullname in ('mmcv', 'mmengine', 'mmpose') and importer == '_find_and_load_unlocked':
             raise ModuleNotFoundError(
-                f"No module named {fullname!r}; to install MMPose: pip install 'lpn-mmpose[mmpose]' "
-                f'&& pip install --no-deps {" ".join(OPENMMLAB)}',
+                f'No module named {fullname!r}; to install MMPose: '
+                f"pip install 'lpn-mmpose[mmpose]' && pip install --no-deps {' '.join(OPENMMLAB)}",
                 name=fullname,
             )
         return None
