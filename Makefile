@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 INSTALL = $(PYTHON) tools/install.py
 TORCH = $(if $(TORCH_INDEX),--torch-index "$(TORCH_INDEX)")
 
-.PHONY: help env demo-env demo test runtime-env runtime-test wheel-test web \
+.PHONY: help env demo-env demo test runtime-env runtime-test wheel-test matrix web \
     web-build web-test lint clean
 
 help:  ## list the targets
@@ -53,6 +53,9 @@ web-test: runtime-env web-build  ## test that page in Chromium (CHROMIUM=)
 
 wheel-test:  ## build the wheel; test it as plain pip installs it, in a fresh venv
 	@$(PYTHON) tools/test_wheel.py
+
+matrix:  ## test every supported stack (hours; goes on; KEEP=1 keeps them)
+	@$(PYTHON) tools/matrix.py $(if $(KEEP),--keep)
 
 lint: env  ## check the style: ruff
 	@$(BIN)/python -m ruff check .

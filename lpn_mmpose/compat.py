@@ -26,6 +26,9 @@ def install() -> None:
     if _XtcocotoolsFinder not in sys.meta_path:
         sys.meta_path.insert(0, _XtcocotoolsFinder)
     when_imported('mmcv', missing_compiled_ops)
+    when_imported('mmengine.registry.registry', former_mmcls)
+    when_imported('mmengine.config.config', base_configs_of_wheels)
+    when_imported('mmpretrain.models.backbones.vision_transformer', former_output_of_vit)
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
     when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
     when_imported('mmengine.runner.runner', compiled_preprocessing)
@@ -129,6 +132,68 @@ def missing_xtcocotools() -> importlib.machinery.ModuleSpec | None:
     return importlib.util.spec_from_file_location(
         'xtcocotools', osp.join(folder, '__init__.py'), submodule_search_locations=[folder]
     )
+
+
+def former_mmcls(registry: ModuleType) -> None:
+    """Find the models of mmcls in mmpretrain, its later name.
+
+    Seen in mmpose 1.3.2: its ViTPose configs for HumanArt name
+    ``mmcls.VisionTransformer`` (huge, large) or ``mmpretrain``'s (the others).
+    """
+    if importlib.util.find_spec('mmcls') is not None:
+        return
+    upstream = registry.Registry.split_scope_key
+
+    @functools.wraps(upstream)
+    def split_scope_key(key: str) -> tuple[str | None, str]:
+        scope, name = upstream(key)
+        return 'mmpretrain' if scope == 'mmcls' else scope, name
+
+    registry.Registry.split_scope_key = staticmethod(split_scope_key)
+
+
+def former_output_of_vit(vision_transformer: ModuleType) -> None:
+    """Take mmcls's ``output_cls_token`` for mmpretrain's ``out_type``.
+
+    Seen in mmpose 1.3.2 with mmpretrain 1.2.0, in the configs that
+    :func:`former_mmcls` is for.
+    """
+    cls = vision_transformer.VisionTransformer
+    upstream = cls.__init__
+
+    @functools.wraps(upstream)
+    def init(self, *args, output_cls_token: bool | None = None, **kwargs) -> None:
+        if output_cls_token is not None:
+            kwargs['out_type'] = 'cls_token' if output_cls_token else 'featmap'
+        upstream(self, *args, **kwargs)
+
+    cls.__init__ = init
+
+
+def base_configs_of_wheels(config: ModuleType) -> None:
+    """Find ``mmpose.configs`` where a wheel has it, in ``mmpose/.mim``.
+
+    Seen in mmengine 0.10.7 with mmpose 1.3.2, whose EDPose config says ``from
+    mmpose.configs... import *``; that is only in its source tree.
+    """
+    upstream = config.Config._parse_lazy_import
+
+    @functools.wraps(upstream)
+    def parse_lazy_import(filename: str):
+        find = config.get_installed_path
+
+        def find_configs(package: str) -> str:
+            path = find(package)
+            in_wheel = osp.join(path, '.mim')
+            return path if osp.isdir(osp.join(path, 'configs')) else in_wheel
+
+        config.get_installed_path = find_configs
+        try:
+            return upstream(filename)
+        finally:
+            config.get_installed_path = find
+
+    config.Config._parse_lazy_import = staticmethod(parse_lazy_import)
 
 
 def weights_only_checkpoints(checkpoint: ModuleType) -> None:

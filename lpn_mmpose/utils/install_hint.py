@@ -3,7 +3,13 @@
 import sys
 
 #: As measured to work together (constraints.txt).
-OPENMMLAB = ('mmcv-lite==2.1.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmpose==1.3.2')
+OPENMMLAB = (
+    'mmcv-lite==2.1.0',
+    'mmdet==3.3.0',
+    'mmengine==0.10.7',
+    'mmpose==1.3.2',
+    'mmpretrain==1.2.0',
+)
 
 
 class _HintFinder:
