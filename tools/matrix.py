@@ -205,10 +205,9 @@ def table(results):
 
 def write_page(results):
     """Put the table between its marks in docs/compatibility.md."""
-    marks = ('<!-- matrix -->\n', '\n<!-- end of matrix -->')
-    head, _, rest = PAGE.read_text().partition(marks[0])
-    _, _, tail = rest.partition(marks[1])
-    PAGE.write_text(head + marks[0] + table(results) + marks[1] + tail)
+    marks = r'(?s)(<!-- matrix -->\n).*?(<!-- end of matrix -->)'
+    text = re.sub(marks, lambda mark: f'{mark[1]}{table(results)}\n{mark[2]}', PAGE.read_text())
+    PAGE.write_text(text)
 
 
 def main():

@@ -1,7 +1,7 @@
 """Run exported models on ordinary CPUs, without PyTorch or OpenMMLab.
 
 Needs NumPy, opencv-python-headless and one engine, ONNX Runtime or OpenVINO:
-``pip install lpn_mmpose[runtime]``.
+``pip install lpn-mmpose``.
 
 Example:
     >>> from lpn_mmpose.runtime import PoseRuntime      # doctest: +SKIP
