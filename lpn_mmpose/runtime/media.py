@@ -449,8 +449,9 @@ class VideoWriter:
             if exception is None:
                 # nothing else tells that the disk is full
                 written = cv2.VideoCapture(str(self._part)).get(cv2.CAP_PROP_FRAME_COUNT)
-                if int(written) != self._count:
-                    raise OSError(f'{self.path}: {int(written)} of {self._count} frames are there')
+                written = max(int(written), 0)  # OpenCV 5 says -1 of a file without frames
+                if written != self._count:
+                    raise OSError(f'{self.path}: {written} of {self._count} frames are there')
                 os.replace(self._part, self.path)
         finally:
             self._part.unlink(missing_ok=True)
