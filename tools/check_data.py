@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Check the data that a config reads: nothing missing, broken or outside.
 
-Every image is decoded. The exit status is 0 if all is well, 1 if not.
+Every image is decoded, every annotation read, and the settings that must fit
+the data compared with it. The exit status is 0 if all is well, 1 if not.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import sys
 import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
-from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.datasets.data_check import check_split, repair_file
 from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.utils.config import add_cfg_options, load_config
 
@@ -32,8 +33,23 @@ def parse_args():
     parser.add_argument(
         '--limit', type=int, default=10, help='problems of each kind to print (default: 10)'
     )
+    parser.add_argument(
+        '--fix',
+        metavar='OUT.json',
+        help='write the annotations of --splits anew with what can be put right: areas, ids, '
+        'flags, numbers that are strings',
+    )
     add_cfg_options(parser)
     return parser.parse_args()
+
+
+def fix(cfg, args):
+    changes, left = repair_file(cfg, args.splits, args.fix)
+    for kind, count in changes.items():
+        print(f'put right: {count} {kind}')
+    for finding in left[: args.limit]:
+        print(f'left as it is: {finding.message}')
+    print(f'{args.fix}: {sum(changes.values())} changes, {len(left)} mistakes left')
 
 
 def main():
@@ -55,6 +71,8 @@ def main():
             checked[split] = loader.dataset
             reports.append(check_split(cfg, split))
             print(reports[-1].format(args.limit))
+        if args.fix:
+            fix(cfg, args)
     except InputError as error:
         fail(error)
     problems = sum(report.number_of_problems for report in reports)
