@@ -12,6 +12,7 @@ import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
 from lpn_mmpose.datasets.data_check import check_split, repair_file
+from lpn_mmpose.datasets.settings_check import settings_mistakes
 from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.utils.config import add_cfg_options, load_config
 
@@ -57,6 +58,12 @@ def main():
     reports, checked = [], {}
     try:
         cfg = load_config(args.config, args.cfg_options)
+        mistakes = settings_mistakes(cfg, *args.splits)
+        if mistakes:
+            print('settings, to be put right before the data are checked:')
+            print(*(f'  {mistake}' for mistake in mistakes), sep='\n')
+            print(f'{len(mistakes)} problems')
+            sys.exit(1)
         for split in args.splits:
             loader = cfg.get(f'{split}_dataloader')
             if loader is None:

@@ -112,9 +112,7 @@ def test_no_categories():
     assert 'no categories' in finding.message
     fixed, changes, left = repair(data, NAMES)
     assert (changes, left) == ({'no categories': 1}, [])
-    assert fixed['categories'] == [
-        dict(id=1, name='person', keypoints=list(NAMES), skeleton=[])
-    ]
+    assert fixed['categories'] == [dict(id=1, name='person', keypoints=list(NAMES), skeleton=[])]
 
 
 def test_image_ids_that_are_strings():
