@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+
 #: Share of a person's box that is the person, as MMPose estimates it.
 AREA_OF_BOX = 0.53
 
@@ -353,8 +355,15 @@ def repair(content: Any, names: Sequence[str]) -> tuple[Any, Counter, list[Findi
     Returns:
         tuple[Any, Counter, list[Finding]]: The new content, the number of
         changes by the kind of mistake, and what is still wrong.
+
+    Raises:
+        InputError: If the content is nested too deeply to be annotations.
     """
-    content, changes = copy.deepcopy(content), Counter()
+    try:
+        content = copy.deepcopy(content)
+    except RecursionError:
+        raise InputError('the content is nested too deeply to be annotations') from None
+    changes: Counter = Counter()
     findings = list(inspect(content, names))
     # a changed flag changes what is right elsewhere: each round is seen anew
     for _ in range(4):

@@ -363,7 +363,7 @@ def _check_dataset(config: dict, report: SplitReport) -> None:
             persons = None
         if config.get('bbox_file'):
             used = _read_detections(config['bbox_file'], content, report)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         report.problems['malformed annotations'].append(
             f'{dataset.ann_file} or its detections are not as COCO or MPII '
             f'have them: {type(error).__name__}: {error}'
