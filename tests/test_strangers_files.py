@@ -5,8 +5,11 @@ import json
 import os
 import pickle
 import tarfile
+import time
 import zipfile
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from mmpose.apis import MMPoseInferencer
@@ -15,6 +18,8 @@ from paths import LSPET, ROOT
 from lpn_mmpose.dataset_converters.archives import unpack
 from lpn_mmpose.datasets.data_check import check_split
 from lpn_mmpose.errors import InputError
+from lpn_mmpose.runtime.media import read_image
+from lpn_mmpose.runtime.results import BoxFile
 from lpn_mmpose.utils.config import load_config
 
 
@@ -204,3 +209,23 @@ def test_names_like_flags_and_markup(data, run, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert not end.value.code, out
     assert 'val: 4 images' in out
+
+
+def test_png_that_claims_to_be_larger_than_its_file(tmp_path):
+    """OpenCV 4.11 takes half a minute and 4 GB to see that it is not."""
+    picture = cv2.imencode('.png', np.zeros((24, 20, 3), np.uint8))[1].tobytes()
+    (tmp_path / 'whole.png').write_bytes(picture)
+    assert read_image(tmp_path / 'whole.png').shape == (24, 20, 3)
+    at = picture.index(b'IDAT') - 4
+    (tmp_path / 'a.png').write_bytes(picture[:at] + b'\xf0' + picture[at + 1 :])
+    begin = time.process_time()
+    with pytest.raises(InputError, match='a.png cannot be read'):
+        read_image(tmp_path / 'a.png')
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize('text', ['[' * 200_000, '{"a":' * 200_000])
+def test_boxes_nested_without_end(text, tmp_path):
+    (tmp_path / 'boxes.json').write_text(text)
+    with pytest.raises(InputError, match='boxes.json cannot be read as JSON'):
+        BoxFile(tmp_path / 'boxes.json')

@@ -194,6 +194,10 @@ class Engine:
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
             of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
+
+        Raises:
+            InputError: If the graph fails, or gives other shapes than its
+                metadata say.
         """
         if not self._loaded:
             self._start()
@@ -209,11 +213,16 @@ class Engine:
             apart = len(parts) - len(parts) % self.threads
             if len(parts) - apart > self.threads / 2:
                 apart = len(parts)
-        results = self._infer_apart(parts[:apart]) if apart else []
-        if parts[apart:] and self.batch is None:
-            results.append(self._infer(images[apart:]))
-        else:
-            results += map(self._infer, parts[apart:])
+        try:
+            results = self._infer_apart(parts[:apart]) if apart else []
+            if parts[apart:] and self.batch is None:
+                results.append(self._infer(images[apart:]))
+            else:
+                results += map(self._infer, parts[apart:])
+        except Exception as error:  # of each engine's own classes
+            raise InputError(
+                f'model {self.path} cannot be run by {self.package}: {error}'
+            ) from error
         arrays = [np.concatenate(parts)[: len(images)] for parts in zip(*results)]
         self._check_outputs(arrays, len(images))
         return arrays
@@ -247,7 +256,10 @@ def onnxruntime_session(model: str | bytes, threads: int):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry('session.force_spinning_stop', '1')
-    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    # without its fallback, which prints and tries the same again
+    return onnxruntime.InferenceSession(
+        model, options, providers=['CPUExecutionProvider'], enable_fallback=0
+    )
 
 
 class OnnxRuntimeEngine(Engine):

@@ -30,7 +30,6 @@ Example:
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass, fields
 
 #: Key of the JSON text in a model file.
@@ -110,7 +109,7 @@ class ModelMeta:
             written, task = content['format'], content['task']
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f'not the metadata of an lpn_mmpose export: {error!r}') from error
-        if not _is(written, int) or written > FORMAT:
+        if type(written) is not int or written > FORMAT:
             raise ValueError(
                 f'metadata of format {written!r}, while this lpn_mmpose reads '
                 f'up to {FORMAT}: upgrade it, or export the model again'
@@ -137,11 +136,6 @@ class ModelMeta:
         for name in ('dataset', 'version', 'precision', 'name'):
             yield name, isinstance(getattr(self, name), str)
         yield 'channel_order', self.channel_order in ('bgr', 'rgb')
-
-
-def _is(value, kind) -> bool:
-    """Whether ``value`` is a finite number of ``kind``; True and False are none."""
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _numbers(values, count=None, low=-1e9, high=1e9, kind=(int, float)) -> bool:

@@ -10,6 +10,7 @@ on its number and --seed alone, so that --target T --first N --cases 1 repeats i
 """
 
 import argparse
+import copy
 import json
 import os
 import pickle
@@ -85,6 +86,13 @@ def places(value, path=()):
 
 def changed_json(content, rng):
     """Return a copy of JSON content with one to four odd changes."""
+    try:
+        return _changed_json(content, rng)
+    except RecursionError:  # of copying what is nested without end
+        return content
+
+
+def _changed_json(content, rng):
     content = json.loads(json.dumps(content))
     for _ in range(rng.randint(1, 4)):
         path = rng.choice(places(content))
@@ -99,7 +107,7 @@ def changed_json(content, rng):
         if act < 0.2:
             del target[path[-1]]
         elif act < 0.3 and isinstance(target, list):
-            target.append(target[path[-1]])
+            target.append(copy.deepcopy(target[path[-1]]))
         elif act < 0.4 and isinstance(target, dict):
             target[rng.choice(('', 'x', '0', 'bbox'))] = target.pop(path[-1])
         else:
@@ -214,6 +222,7 @@ def boxes(folder) -> Callable:
         path.write_bytes(changed_bytes(data, rng) if rng.random() < 0.3 else data)
         try:
             file = BoxFile(path)
+            file.assign({name: folder / name for name in ('1.jpg', 'b.jpg')})
             for name in ('1.jpg', 'b.jpg'):
                 given, scores = file.get(name)
                 assert np.isfinite(given).all() and len(given) == len(scores)
@@ -229,7 +238,7 @@ def images(folder) -> Callable:
     import numpy as np
 
     from lpn_mmpose.errors import InputError
-    from lpn_mmpose.runtime.media import check_readable
+    from lpn_mmpose.runtime.media import read_image
 
     picture = np.random.RandomState(0).randint(0, 256, (24, 20, 3), np.uint8)
     files = [
@@ -242,7 +251,8 @@ def images(folder) -> Callable:
         path = path.with_suffix(suffix)
         path.write_bytes(changed_bytes(data, rng))
         try:
-            check_readable(path)
+            image = read_image(path)
+            assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
         except InputError as error:
             raise Refused from error
         finally:

@@ -59,6 +59,7 @@ TEXTS = [
     metadata(name={}),
     metadata(format='1'),
     metadata(format=float('nan')),
+    metadata(format=10**400),
     metadata(task='pose', mean=10**400),
     '[]',
     'null',
@@ -132,6 +133,20 @@ def test_batch_and_tensor_of_huge_size(model, tmp_path, backend):
     model.graph.initializer[0].dims[0] = 2**40
     with pytest.raises(InputError, match='cannot be loaded'):
         load(model, tmp_path / 'b.onnx', backend)
+
+
+@pytest.mark.parametrize('backend', list(ENGINES))
+def test_graph_that_fails(model, tmp_path, backend, capsys):
+    """It takes any number of images, it says, and can do with one alone."""
+    model.graph.node[-1].output[0] = 'raw'
+    model.graph.initializer.append(tiny_models.constant('one', np.array([1, 6, 32, 24])))
+    model.graph.node.append(onnx.helper.make_node('Reshape', ['raw', 'one'], ['heatmaps']))
+    engine = load(model, tmp_path / 'a.onnx', backend)
+    assert engine(np.zeros((1, 128, 96, 3), np.uint8))[0].shape == (1, 6, 32, 24)
+    engine.threads = 1
+    with pytest.raises(InputError, match='a.onnx cannot be run by'):
+        engine(np.zeros((2, 128, 96, 3), np.uint8))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize('backend', list(ENGINES))
