@@ -35,6 +35,7 @@ def install() -> None:
     when_imported('mmengine.utils.package_utils', missing_pkg_resources)
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
+    when_imported('mmpose.codecs.utils.gaussian_heatmap', gaussians_of_any_sigma)
     when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
     when_imported('mmpose.structures.utils', json_predictions)
     when_imported('mmpose.apis.inferencers.base_mmpose_inferencer', upright_photographs)
@@ -359,6 +360,44 @@ def missing_find_loader(misc: ModuleType) -> None:
         return None if spec is None else spec.loader
 
     misc.pkgutil = SimpleNamespace(find_loader=find_loader)
+
+
+def gaussians_of_any_sigma(gaussian_heatmap: ModuleType) -> None:
+    """Put Gaussians of any sigma where their keypoints are.
+
+    Seen in mmpose 1.3.2: where three times sigma is no whole number, those
+    that the left or the upper border cuts are one heatmap pixel too far
+    inside, and with some sigmas (1.125) all are one pixel off.
+    """
+    import numpy as np
+
+    upstream = gaussian_heatmap.generate_gaussian_heatmaps
+
+    @functools.wraps(upstream)
+    def generate_gaussian_heatmaps(heatmap_size, keypoints, keypoints_visible, sigma):
+        sigmas = np.broadcast_to(sigma, len(keypoints))
+        if (3 * sigmas == np.rint(3 * sigmas)).all():
+            return upstream(heatmap_size, keypoints, keypoints_visible, sigma)
+        width, height = heatmap_size
+        heatmaps = np.zeros((keypoints.shape[1], height, width), np.float32)
+        weights = keypoints_visible.copy()
+        for n, center in enumerate(np.floor(keypoints + 0.5)):
+            rows, columns = (
+                np.where(
+                    np.abs(d) <= np.ceil(3 * sigmas[n]), np.exp(-(d**2) / (2 * sigmas[n] ** 2)), 0
+                )
+                for d in (
+                    np.arange(height) - center[:, 1:2],
+                    np.arange(width) - center[:, :1],
+                )
+            )
+            labelled = keypoints_visible[n] >= 0.5
+            weights[n, labelled & ~(rows.any(1) & columns.any(1))] = 0
+            gaussians = rows[:, :, None] * columns[:, None] * labelled[:, None, None]
+            np.maximum(heatmaps, gaussians, out=heatmaps, casting='same_kind')
+        return heatmaps, weights
+
+    gaussian_heatmap.generate_gaussian_heatmaps = generate_gaussian_heatmaps
 
 
 def array_as_radius(visualizer: ModuleType) -> None:

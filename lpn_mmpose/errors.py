@@ -8,7 +8,7 @@ class InputError(ValueError):
     """A file or value that the user gave cannot be used."""
 
 
-def fail(error: Exception) -> NoReturn:
-    """End the program with exit code 2 and the error as one line."""
+def fail(error: Exception | str, status: int = 2) -> NoReturn:
+    """End the program with the error as one line and exit status 2, or another."""
     print('error:', ' '.join(str(error).split()), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)

@@ -560,6 +560,24 @@ def test_radius_for_opencv(version, radius, monkeypatch):
     assert isinstance(drawn[1], np.ndarray)
 
 
+@pytest.mark.parametrize('sigma', [1.125, 1.2, 1.5, 2, (1.5,)])
+def test_gaussians_of_any_sigma(sigma):
+    """Peaks are at the nearest pixels, also where a border cuts them."""
+    from mmpose.codecs.utils import generate_gaussian_heatmaps
+
+    places = np.array([[[x, y] for x in (0, 1, 3.2, 9, 15) for y in (0, 2, 8.4, 14.6, 19)]])
+    count = places.shape[1]
+    maps, weights = generate_gaussian_heatmaps((16, 20), places, np.ones((1, count)), sigma)
+    assert maps.shape == (count, 20, 16) and maps.dtype == np.float32
+    row, column = np.divmod(maps.reshape(count, -1).argmax(1), 16)
+    np.testing.assert_array_equal(np.stack([column, row], -1), np.rint(places[0]))
+    np.testing.assert_allclose(maps.max((1, 2)), 1)
+    # those whose Gaussian is outside do not count
+    away = np.array([[[-40.0, 5], [5, -40], [60, 5], [-2, 5]]])
+    _, weights = generate_gaussian_heatmaps((16, 20), away, np.ones((1, 4)), sigma)
+    assert weights.tolist() == [[0, 0, 0, 1]]
+
+
 def test_draw_circles():
     from mmpose.visualization import opencv_backend_visualizer as module
 

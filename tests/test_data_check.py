@@ -113,7 +113,7 @@ def test_coco_annotations_out_of_bounds(data):
         ),
         ('malformed annotations', 'not 3 x 17', lambda c: c['annotations'][0]['keypoints'].pop()),
         (
-            'malformed annotations',
+            'visibility flags',
             'flag not 0, 1, 2',
             lambda c: c['annotations'][0]['keypoints'].__setitem__(2, 3),
         ),
@@ -122,7 +122,11 @@ def test_coco_annotations_out_of_bounds(data):
             'num_keypoints is 3, 16 are',
             lambda c: c['annotations'][0].update(num_keypoints=3),
         ),
-        ('malformed annotations', "KeyError: 'bbox'", lambda c: c['annotations'][0].pop('bbox')),
+        (
+            'malformed boxes',
+            'annotation 1: no bbox; training leaves',
+            lambda c: c['annotations'][0].pop('bbox'),
+        ),
         (
             'images of another size than annotated',
             '120x160, annotated 160x120',
@@ -224,3 +228,31 @@ def test_tool(data, capsys, monkeypatch):
     assert code == 0
     code, printed = run('no/such.py')
     assert code == 2 and 'no/such.py does not exist' in printed.err
+
+
+def test_fix(data, capsys, monkeypatch):
+    path = data / 'coco/annotations/person_keypoints_train2017.json'
+
+    def change(content):
+        content['annotations'][0]['area'] = None
+        content['annotations'][1]['id'] = '2'
+        content['annotations'][3].pop('bbox')
+
+    edit(path, change)
+    before, out = path.read_bytes(), data / 'fixed.json'
+
+    def run(*args):
+        monkeypatch.setattr(sys, 'argv', ['check_data.py', str(COCO), *map(str, args)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / 'tools/check_data.py'), run_name='__main__')
+        return end.value.code, capsys.readouterr()
+
+    code, printed = run('--splits', 'train', '--fix', out)
+    assert code == 1 and path.read_bytes() == before
+    assert f'{out}: 2 changes, 1 mistakes left' in printed.out
+    first, second, *_ = json.loads(out.read_text())['annotations']
+    assert first['area'] == pytest.approx(0.53 * first['bbox'][2] * first['bbox'][3])
+    assert second['id'] == 5
+    assert run('--splits', 'train', '--fix', path)[0] == 2
+    assert run('--fix', out)[0] == 2, 'train and val have a file each'
+    assert path.read_bytes() == before

@@ -320,7 +320,11 @@ def test_get_flops_names_a_row_that_differs(run, capsys, monkeypatch):
 def test_mmposes_own_tool_trains_our_config(data, tmp_path):
     """As ``mim train mmpose CONFIG`` does, without importing us first."""
     tool = mmpose_tool('train').__file__
-    args = [COCO, '--work-dir', tmp_path, '--cfg-options', *SMALL]
+    config = tmp_path / 'mine.py'
+    # as docs/install.md says
+    scope = f'lpn_mmpose::{COCO.relative_to(ROOT / "configs")}'
+    config.write_text(f"_base_ = __import__('lpn_mmpose') and '{scope}'\n")
+    args = [config, '--work-dir', tmp_path, '--cfg-options', *SMALL]
     subprocess.run(
         [sys.executable, tool, *args, 'train_cfg.max_epochs=1'],
         cwd=data,

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Check the data that a config reads: nothing missing, broken or outside.
 
-Every image is decoded. The exit status is 0 if all is well, 1 if not.
+Every image is decoded, every annotation read, and the settings that must fit
+the data compared with it. The exit status is 0 if all is well, 1 if not.
 """
 
 import argparse
@@ -10,7 +11,8 @@ import sys
 import lpn_mmpose  # noqa: F401, puts the patches in place
 
 # isort: split
-from lpn_mmpose.datasets.data_check import check_split
+from lpn_mmpose.datasets.data_check import check_split, repair_file
+from lpn_mmpose.datasets.settings_check import settings_mistakes
 from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.utils.config import add_cfg_options, load_config
 
@@ -32,8 +34,23 @@ def parse_args():
     parser.add_argument(
         '--limit', type=int, default=10, help='problems of each kind to print (default: 10)'
     )
+    parser.add_argument(
+        '--fix',
+        metavar='OUT.json',
+        help='write the annotations of --splits anew with what can be put right: areas, ids, '
+        'flags, numbers that are strings',
+    )
     add_cfg_options(parser)
     return parser.parse_args()
+
+
+def fix(cfg, args):
+    changes, left = repair_file(cfg, args.splits, args.fix)
+    for kind, count in changes.items():
+        print(f'put right: {count} {kind}')
+    for finding in left[: args.limit]:
+        print(f'left as it is: {finding.message}')
+    print(f'{args.fix}: {sum(changes.values())} changes, {len(left)} mistakes left')
 
 
 def main():
@@ -41,6 +58,12 @@ def main():
     reports, checked = [], {}
     try:
         cfg = load_config(args.config, args.cfg_options)
+        mistakes = settings_mistakes(cfg, *args.splits)
+        if mistakes:
+            print('settings, to be put right before the data are checked:')
+            print(*(f'  {mistake}' for mistake in mistakes), sep='\n')
+            print(f'{len(mistakes)} problems')
+            sys.exit(1)
         for split in args.splits:
             loader = cfg.get(f'{split}_dataloader')
             if loader is None:
@@ -55,6 +78,8 @@ def main():
             checked[split] = loader.dataset
             reports.append(check_split(cfg, split))
             print(reports[-1].format(args.limit))
+        if args.fix:
+            fix(cfg, args)
     except InputError as error:
         fail(error)
     problems = sum(report.number_of_problems for report in reports)

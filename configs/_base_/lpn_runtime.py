@@ -4,6 +4,8 @@ _base_ = ['mmpose::_base_/default_runtime.py', './lpn_imports.py']
 default_hooks = dict(
     channels_last=dict(type='ChannelsLastHook'),
     reuse_memory=dict(type='ReuseMemoryHook'),
+    sample_seed=dict(type='SampleSeedHook'),
+    stop=dict(type='StopHook'),
     checkpoint=dict(backend_args=dict(backend='atomic')),
 )
 

@@ -26,10 +26,10 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..analysis.logs import read_scalars
-from ..errors import InputError, fail
+from ..errors import InputError
 from ..utils.checkpoint import find_resumable
 from .mmpose_tools import mmpose_tool, prepare_launcher
-from .train import train_config
+from .train import faults_in_one_line, prepare_work_dir, train_config
 
 #: The record of the finished stages, in the work directory.
 RECORD = 'stages.json'
@@ -321,14 +321,13 @@ def parse_args(tool: ModuleType) -> argparse.Namespace:
 def main() -> None:
     """Run ``tools/iterative_train.py``."""
     tool = mmpose_tool('train')
-    try:
+    with faults_in_one_line():
         args = parse_args(tool)
         cfg = train_config(args, tool)
+        prepare_work_dir(cfg)
         prepare_launcher(cfg)
         _, greater = metric_and_rule(cfg)
         stages = train_stages(cfg, args.stages, args.patience)
-    except InputError as error:
-        fail(error)
     if is_main_process():
         plot = plot_stages(cfg.work_dir, stages, greater)
         best = best_stage(stages, greater)

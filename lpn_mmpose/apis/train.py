@@ -10,19 +10,23 @@ import argparse
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.logging import print_log
 from mmengine.runner import Runner
 
 from ..datasets.data_check import require_data
+from ..datasets.settings_check import require_fit
 from ..engine.autocast_optim_wrapper import bfloat16_is_fast
 from ..errors import InputError, fail
 from ..utils.checkpoint import check_checkpoint, find_resumable
 from ..utils.config import load_config
+from ..utils.work_dir_lock import lock_work_dir
 from .mmpose_tools import merge_args, mmpose_tool, prepare_launcher
 
 
@@ -90,7 +94,11 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     if bfloat16:
         use_bfloat16(cfg)
     require_data(cfg, 'train', 'val')
+    require_fit(cfg, 'train', 'val')
     check_compiler(cfg)
+    hooks = [*(cfg.get('default_hooks') or {}).values(), *(cfg.get('custom_hooks') or [])]
+    if not any(hook and hook.get('type') == 'StopHook' for hook in hooks):
+        cfg.default_hooks = dict(cfg.get('default_hooks') or {}, stop=dict(type='StopHook'))
     if cfg.get('resume') and cfg.get('load_from') is None:
         cfg.load_from = find_resumable(cfg.work_dir)
     if cfg.get('load_from') is not None:
@@ -98,17 +106,57 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     return cfg
 
 
+#: What PyTorch says when another process of the run is gone.
+LOST_PROCESS = ('gloo', 'connection closed', 'connection reset', 'broken pipe', 'nccl')
+
+
+@contextmanager
+def faults_in_one_line() -> Iterator[None]:
+    """End in one line and with status 1 when the machine, not the code, is at fault."""
+    try:
+        yield
+    except InputError as error:
+        fail(error)
+    except RuntimeError as error:
+        text = str(error)
+        if 'DataLoader worker' in text and ('killed' in text or 'exited' in text):
+            fail(
+                f'{text.splitlines()[0]} Killed from outside, often for want of memory (fewer '
+                'train_dataloader.num_workers); go on with --resume',
+                status=1,
+            )
+        if is_distributed() and any(sign in text.lower() for sign in LOST_PROCESS):
+            fail(
+                f'another process of this run is gone ({text.splitlines()[0]}); '
+                'start all again with --resume',
+                status=1,
+            )
+        raise
+
+
+def prepare_work_dir(cfg: Config) -> None:
+    """Take the work directory for this run, in its first process.
+
+    Args:
+        cfg (Config): Config with ``work_dir``.
+
+    Raises:
+        InputError: If another run has it, or it cannot be written.
+    """
+    if os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0':
+        lock_work_dir(cfg.work_dir)
+
+
 def train() -> None:
     """Run ``tools/train.py``."""
     tool = mmpose_tool('train')
     args = tool.parse_args()
-    try:
+    with faults_in_one_line():
         cfg = train_config(args, tool)
+        prepare_work_dir(cfg)
         prepare_launcher(cfg)
-    except InputError as error:
-        fail(error)
-    runner = Runner.from_cfg(cfg)
-    runner.train()
+        runner = Runner.from_cfg(cfg)
+        runner.train()
     if is_main_process():
         best = runner.message_hub.runtime_info.get('best_ckpt')
         print('best checkpoint:' if best else 'checkpoints:', best or runner.work_dir)

@@ -1,8 +1,9 @@
 """Validation of the data that a config names: files, annotations, images."""
 
 import json
+import os
 import os.path as osp
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ..utils.config import (
     innermost_datasets,
     register_modules,
 )
+from .annotations import Finding, as_numbers, inspect, repair
 
 #: Pixels by which a box may leave its image: annotations are rounded.
 BOX_TOLERANCE = 1.0
@@ -174,64 +176,37 @@ def require_data(cfg: Config, *splits: str) -> None:
 def _read_json(path: str, report: SplitReport):
     try:
         return json.loads(Path(path).read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # nested beyond all reason
         report.problems['unreadable annotation files'].append(f'{path}: {error}')
         return None
 
 
 def _read_coco(content: dict, prefix: str, meta: dict, report: SplitReport) -> dict[str, Picture]:
     """Read the pictures of a COCO-style annotation file."""
-    bad = report.problems
+    names = [meta['keypoint_id2name'][i] for i in range(meta['num_keypoints'])]
+    for finding in inspect(content, names):
+        report.problems[finding.kind].append(finding.message)
     paths, pictures = {}, {}
     for image in content['images']:
-        if image['id'] in paths:
-            bad['repeated ids'].append(f'image {image["id"]}')
         path = str(Path(prefix) / image['file_name'])
         paths[image['id']] = path
         pictures[path] = Picture((image['width'], image['height']))
-    names = [meta['keypoint_id2name'][i] for i in range(meta['num_keypoints'])]
-    for category in content.get('categories', []):
-        theirs = category.get('keypoints') or names
-        if list(theirs) != names:
-            bad['other keypoints than the dataset type'].append(
-                f'category {category["name"]!r} has {", ".join(theirs)}; '
-                f'{meta["dataset_name"]} has {", ".join(names)}'
-            )
-    seen = set()
     for annotation in content['annotations']:
-        name = f'annotation {annotation["id"]}'
-        if annotation['id'] in seen:
-            bad['repeated ids'].append(name)
-        seen.add(annotation['id'])
-        if annotation['image_id'] not in paths:
-            bad['annotations of unknown images'].append(f'{name}: image {annotation["image_id"]}')
+        path = paths.get(annotation.get('image_id'))
+        flags = as_numbers(annotation.get('keypoints'))
+        box = as_numbers(annotation.get('bbox'))
+        if path is None or annotation.get('iscrowd') or box is None or len(box) != 4:
             continue
-        if annotation.get('iscrowd') or 'keypoints' not in annotation:
+        if flags is None or len(flags) != 3 * len(names):
             continue
-        triples = np.array(annotation['keypoints'], float)
-        if len(triples) != 3 * meta['num_keypoints']:
-            bad['malformed annotations'].append(
-                f'{name}: {len(triples)} keypoint numbers, not 3 x {meta["num_keypoints"]}'
+        triples = np.array(flags, float).reshape(-1, 3)
+        labelled = (triples[:, 2] > 0) & np.isfinite(triples).all(1)
+        if labelled.any() and np.isfinite(box).all():
+            x, y, w, h = box
+            name = f'annotation {annotation.get("id")}'
+            pictures[path].persons.append(
+                Person(name, triples[labelled, :2], np.array([x, y, x + w, y + h]))
             )
-            continue
-        triples = triples.reshape(-1, 3)
-        labelled = triples[:, 2] > 0
-        if not labelled.any():
-            continue
-        if not np.isfinite(triples).all() or not np.isin(triples[:, 2], (0, 1, 2)).all():
-            bad['malformed annotations'].append(
-                f'{name}: a keypoint is not a number, or its flag not 0, 1, 2'
-            )
-            continue
-        if annotation.get('num_keypoints', labelled.sum()) != labelled.sum():
-            bad['malformed annotations'].append(
-                f'{name}: num_keypoints is {annotation["num_keypoints"]}, '
-                f'{labelled.sum()} are labelled'
-            )
-        x, y, w, h = annotation['bbox']
-        pictures[paths[annotation['image_id']]].persons.append(
-            Person(name, triples[labelled, :2], np.array([x, y, x + w, y + h]))
-        )
     return pictures
 
 
@@ -388,7 +363,7 @@ def _check_dataset(config: dict, report: SplitReport) -> None:
             persons = None
         if config.get('bbox_file'):
             used = _read_detections(config['bbox_file'], content, report)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         report.problems['malformed annotations'].append(
             f'{dataset.ann_file} or its detections are not as COCO or MPII '
             f'have them: {type(error).__name__}: {error}'
@@ -448,3 +423,64 @@ def check_split(cfg: Config, split: str) -> SplitReport:
                 f'{type(error).__name__}: {error}'
             ) from error
     return report
+
+
+def _annotation_file(cfg: Config, splits: Iterable[str]) -> tuple[str, dict]:
+    """Return the one COCO-style annotation file of ``splits``, and its dataset's config."""
+    found = {}
+    for split in splits:
+        if cfg.get(f'{split}_dataloader') is None:
+            continue
+        for config in innermost_datasets(cfg[f'{split}_dataloader']['dataset']):
+            paths = dict(data_paths(config))
+            if 'ann_file' in paths:
+                found[paths['ann_file']] = config
+    if len(found) != 1:
+        raise InputError(
+            f'--fix repairs one annotation file, and these splits have {len(found)} '
+            f'({", ".join(found)}): name one with --splits'
+        )
+    return found.popitem()
+
+
+def repair_file(cfg: Config, splits: Iterable[str], target: str) -> tuple[Counter, list[Finding]]:
+    """Write the annotation file of ``splits`` with what can be put right.
+
+    Args:
+        cfg (Config): The config.
+        splits (Iterable[str]): Splits that have one annotation file.
+        target (str): JSON file to write; all or nothing.
+
+    Returns:
+        tuple[Counter, list[Finding]]: See
+        :func:`lpn_mmpose.datasets.annotations.repair`.
+
+    Raises:
+        InputError: If there is not one COCO-style annotation file, or it
+            would be overwritten.
+    """
+    register_modules(cfg)
+    path, config = _annotation_file(cfg, splits)
+    if osp.abspath(target) == osp.abspath(path) or (
+        osp.exists(target) and osp.exists(path) and osp.samefile(target, path)
+    ):
+        raise InputError(f'--fix {target} is the annotation file itself: give another name')
+    report = SplitReport('')
+    content = _read_json(path, report) if osp.isfile(path) else None
+    if not isinstance(content, dict):
+        reason = [m for messages in report.problems.values() for m in messages]
+        raise InputError(
+            reason[0] if reason else f"--fix: {path} is no annotation file of COCO's format"
+        )
+    meta = DATASETS.build(dict(config, lazy_init=True, pipeline=[])).metainfo
+    names = [meta['keypoint_id2name'][i] for i in range(meta['num_keypoints'])]
+    content, changes, left = repair(content, names)
+    partial = Path(f'{target}.partial')
+    try:
+        partial.write_text(json.dumps(content))
+        os.replace(partial, target)
+    except OSError as error:
+        raise InputError(f'{target} cannot be written: {error.strerror}') from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return changes, left

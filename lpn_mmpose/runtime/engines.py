@@ -15,6 +15,8 @@ from . import model_meta
 
 #: Where models are looked for by name.
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
+#: Pixels of a batch that are taken for a model's.
+MAX_PIXELS = 2**28
 #: What a model's file may end with, and the engine that it is for.
 SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 
@@ -118,14 +120,58 @@ class Engine:
             self.meta = model_meta.ModelMeta.from_json(text)
         except ValueError as error:
             raise InputError(f'model {path}: {error}') from error
+        self._check_graph()
         self._loaded = True
 
     def __reduce__(self):
         """Let copies and unpickled ones load the model themselves."""
         return type(self), (self.path, self.threads)
 
+    def _check_graph(self) -> None:
+        """Check that the graph is the one that the metadata describe.
+
+        Raises:
+            InputError: If it is not.
+        """
+        name, shape = self._input
+        width, height = self.meta.input_size
+        wanted = (self.batch, height, width, 3)
+        if name != model_meta.INPUT_NAME or len(shape) != 4:
+            raise InputError(f'model {self.path} takes {name!r} {shape}, not an image')
+        if any(isinstance(s, int) and s != w for s, w in zip(shape, wanted)):
+            raise InputError(
+                f'model {self.path} takes images of shape {shape}, its metadata say '
+                f'{width}x{height}'
+            )
+        if (self.batch or 1) * height * width > MAX_PIXELS:
+            raise InputError(f'model {self.path} takes {shape} at once: too much for any machine')
+        missing = set(model_meta.OUTPUT_NAMES[self.meta.outputs]) - set(self._outputs)
+        if missing:
+            raise InputError(f'model {self.path} has no output {", ".join(sorted(missing))}')
+
+    def _check_outputs(self, arrays: Sequence[np.ndarray], count: int) -> None:
+        """Check the shapes of what the model gave for ``count`` images."""
+        meta = self.meta
+        if meta.outputs == 'boxes':
+            candidates = arrays[0].shape[1:2]
+            wanted = [(count, *candidates, 4), (count, *candidates)]
+        elif meta.outputs == 'keypoints':
+            keypoints = len(meta.keypoint_names)
+            wanted = [(count, keypoints, 2), (count, keypoints)]
+        else:
+            wanted = [(count, len(meta.keypoint_names), *meta.heatmap_size[::-1])]
+        given = [array.shape for array in arrays]
+        if given != wanted:
+            raise InputError(
+                f'model {self.path} gives arrays of shapes {given}, its metadata say {wanted}'
+            )
+
     def _load(self) -> str | None:
-        """Load the model, set ``batch``, and return the metadata's text."""
+        """Load the model and return the metadata's text.
+
+        Sets ``batch``, ``_input`` (name and shape of the input; a dimension
+        that is free is no int) and ``_outputs`` (names of the outputs).
+        """
         raise NotImplementedError
 
     def _infer(self, images: np.ndarray) -> list[np.ndarray]:
@@ -148,6 +194,10 @@ class Engine:
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
             of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
+
+        Raises:
+            InputError: If the graph fails, or gives other shapes than its
+                metadata say.
         """
         if not self._loaded:
             self._start()
@@ -163,12 +213,19 @@ class Engine:
             apart = len(parts) - len(parts) % self.threads
             if len(parts) - apart > self.threads / 2:
                 apart = len(parts)
-        results = self._infer_apart(parts[:apart]) if apart else []
-        if parts[apart:] and self.batch is None:
-            results.append(self._infer(images[apart:]))
-        else:
-            results += map(self._infer, parts[apart:])
-        return [np.concatenate(arrays)[: len(images)] for arrays in zip(*results)]
+        try:
+            results = self._infer_apart(parts[:apart]) if apart else []
+            if parts[apart:] and self.batch is None:
+                results.append(self._infer(images[apart:]))
+            else:
+                results += map(self._infer, parts[apart:])
+        except Exception as error:  # of each engine's own classes
+            raise InputError(
+                f'model {self.path} cannot be run by {self.package}: {error}'
+            ) from error
+        arrays = [np.concatenate(parts)[: len(images)] for parts in zip(*results)]
+        self._check_outputs(arrays, len(images))
+        return arrays
 
     def _filled(self, images: np.ndarray) -> np.ndarray:
         """Fill a batch up to the size that the model takes."""
@@ -199,7 +256,10 @@ def onnxruntime_session(model: str | bytes, threads: int):
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry('session.force_spinning_stop', '1')
-    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
+    # without its fallback, which prints and tries the same again
+    return onnxruntime.InferenceSession(
+        model, options, providers=['CPUExecutionProvider'], enable_fallback=0
+    )
 
 
 class OnnxRuntimeEngine(Engine):
@@ -210,7 +270,10 @@ class OnnxRuntimeEngine(Engine):
     def _load(self) -> str | None:
         self._session = onnxruntime_session(str(self.path), self.threads)
         self._single = None
-        batch = self._session.get_inputs()[0].shape[0]
+        first = self._session.get_inputs()[0]
+        self._input = first.name, list(first.shape)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        batch = first.shape[0]
         self.batch = batch if isinstance(batch, int) else None
         properties = self._session.get_modelmeta().custom_metadata_map
         return properties.get(model_meta.KEY)
@@ -242,8 +305,10 @@ class OpenVinoEngine(Engine):
         import openvino
 
         model = openvino.Core().read_model(self.path)
-        batch = model.inputs[0].partial_shape[0]
-        self.batch = None if batch.is_dynamic else batch.get_length()
+        first = model.inputs[0]
+        shape = [None if side.is_dynamic else side.get_length() for side in first.partial_shape]
+        self._input, self.batch = (first.get_any_name(), shape), shape[0]
+        self._outputs = [name for output in model.outputs for name in output.get_names()]
         self._model = self._compile(model, streams=1)
         self._requests = None
         # rt_info of an .xml; an .onnx file's properties are under 'framework'

@@ -179,6 +179,22 @@ def _frames_in(content: bytes) -> int:
     return 1
 
 
+def _is_cut(content: bytes) -> bool:
+    """Tell whether a chunk of a PNG file says that it is longer than the file.
+
+    OpenCV 4.11 would make room for it, up to 4 GB, before it looks.
+    """
+    start = 8
+    while content[:8] == b'\x89PNG\r\n\x1a\n' and start + 8 <= len(content):
+        size, name = struct.unpack_from('>I4s', content, start)
+        start += 12 + size
+        if start > len(content):
+            return True
+        if name == b'IEND':
+            break
+    return False
+
+
 def _webp_orientation(content: bytes) -> int:
     """Return the EXIF orientation, 1 to 8, of a WebP file; 1 where it is unknown."""
     exif = dict(_chunks(content)).get(b'EXIF', b'').removeprefix(b'Exif\0\0')
@@ -260,7 +276,7 @@ def read_image(path: str | Path, ignore_orientation: bool = False) -> np.ndarray
     if webp or ignore_orientation:
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = None if _is_cut(content) else cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error:  # an empty file, or one that claims to be huge
         image = None
     if image is None:

@@ -45,6 +45,11 @@ OUTPUT_NAMES = {
 }
 
 
+#: Largest text, side in pixels and number of keypoints or boxes that are taken
+#: for those of a model: a stranger's file can say anything.
+MAX_TEXT, MAX_SIDE, MAX_COUNT = 2**20, 8192, 10_000
+
+
 def _tuples(value):
     """Turn JSON's lists into tuples, at any depth."""
     if isinstance(value, list):
@@ -98,22 +103,62 @@ class ModelMeta:
             ValueError: If the text is not of this format.
         """
         try:
-            content = json.loads(text)
+            if len(text) > MAX_TEXT:
+                raise ValueError(f'{len(text)} characters of metadata')
+            content = {key: _tuples(value) for key, value in json.loads(text).items()}
             written, task = content['format'], content['task']
-        except (TypeError, ValueError, KeyError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise ValueError(f'not the metadata of an lpn_mmpose export: {error!r}') from error
-        if written > FORMAT:
+        if type(written) is not int or written > FORMAT:
             raise ValueError(
-                f'metadata of format {written}, while this lpn_mmpose reads '
+                f'metadata of format {written!r}, while this lpn_mmpose reads '
                 f'up to {FORMAT}: upgrade it, or export the model again'
             )
         for cls in (PoseMeta, DetectionMeta):
             if cls.task == task:
                 known = {field.name for field in fields(cls)}
-                return cls(
-                    **{key: _tuples(value) for key, value in content.items() if key in known}
-                )
+                try:
+                    meta = cls(**{k: value for k, value in content.items() if k in known})
+                except TypeError as error:
+                    raise ValueError(f'metadata is incomplete: {error}') from error
+                for name, right in meta._rules():
+                    if not right:
+                        value = repr(getattr(meta, name))[:80]
+                        raise ValueError(f'metadata {name}={value} is no such value')
+                return meta
         raise ValueError(f'metadata of an unknown task {task!r}')
+
+    def _rules(self):
+        """Yield the name of each field, and whether its value is one."""
+        yield 'input_size', _size(self.input_size)
+        yield 'mean', _numbers(self.mean, 3)
+        yield 'std', _numbers(self.std, 3, 1e-12)
+        for name in ('dataset', 'version', 'precision', 'name'):
+            yield name, isinstance(getattr(self, name), str)
+        yield 'channel_order', self.channel_order in ('bgr', 'rgb')
+
+
+def _numbers(values, count=None, low=-1e9, high=1e9, kind=(int, float)) -> bool:
+    """Whether ``values`` is a tuple of numbers from ``low`` to ``high``."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == (len(values) if count is None else count)
+        and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)
+        and all(low <= v <= high for v in values)
+    )
+
+
+def _size(values) -> bool:
+    return _numbers(values, 2, 1, MAX_SIDE, int)
+
+
+def _rows(rows, count, width, high) -> bool:
+    """Whether ``rows`` has ``count`` tuples of ``width`` integers from 0 to ``high``."""
+    return (
+        isinstance(rows, tuple)
+        and len(rows) == count
+        and all(_numbers(row, width, 0, high, int) for row in rows)
+    )
 
 
 @dataclass(frozen=True)
@@ -159,6 +204,40 @@ class PoseMeta(ModelMeta):
 
     task = 'pose'
 
+    def _rules(self):
+        yield from super()._rules()
+        names, links = self.keypoint_names, self.skeleton
+        yield 'outputs', self.outputs in ('heatmaps', 'keypoints')
+        yield 'heatmap_size', _size(self.heatmap_size) or self.outputs == 'keypoints'
+        yield 'codec', self.codec in ('BetaSoftArgmaxHeatmap', 'MSRAHeatmap')
+        yield 'sigma', _numbers((self.sigma,), low=1e-6)
+        yield 'beta', self.beta is None or _numbers((self.beta,), low=1e-6)
+        for name in ('quarter_offset', 'flip'):
+            yield name, isinstance(getattr(self, name), bool)
+        yield 'bbox_padding', _numbers((self.bbox_padding,), low=0.1, high=100)
+        yield (
+            'keypoint_names',
+            isinstance(names, tuple)
+            and 0 < len(names) <= MAX_COUNT
+            and all(isinstance(name, str) for name in names),
+        )
+        count = len(names)
+        yield (
+            'flip_indices',
+            _numbers(self.flip_indices, count, 0, count - 1, int)
+            and all(self.flip_indices[j] == i for i, j in enumerate(self.flip_indices)),
+        )
+        yield 'sigmas', self.sigmas == () or _numbers(self.sigmas, count, 1e-9)
+        yield (
+            'skeleton',
+            isinstance(links, tuple)
+            and len(links) <= MAX_COUNT
+            and _rows(links, len(links), 2, count - 1),
+        )
+        for name, rows in (('keypoint_colors', count), ('skeleton_colors', len(links))):
+            colors = getattr(self, name)
+            yield name, colors == () or _rows(colors, rows, 3, 255)
+
 
 @dataclass(frozen=True)
 class DetectionMeta(ModelMeta):
@@ -184,3 +263,15 @@ class DetectionMeta(ModelMeta):
     classes: tuple[str, ...] = ('person',)
 
     task = 'detection'
+
+    def _rules(self):
+        yield from super()._rules()
+        yield 'outputs', self.outputs == 'boxes'
+        yield 'pad_value', _numbers((self.pad_value,), low=0, high=255)
+        for name in ('score_thr', 'iou_thr'):
+            yield name, _numbers((getattr(self, name),), low=0, high=1)
+        yield 'max_per_img', _numbers((self.max_per_img,), 1, 1, MAX_COUNT, int)
+        yield (
+            'classes',
+            isinstance(self.classes, tuple) and all(isinstance(name, str) for name in self.classes),
+        )

@@ -79,7 +79,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:  # or nested without end
         raise InputError(f'{path} cannot be read as JSON: {error}') from error
 
 

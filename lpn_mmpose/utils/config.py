@@ -34,6 +34,10 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     Raises:
         InputError: If the file is missing or cannot be read as a config.
     """
+    if '://' in path:
+        raise InputError(
+            f'config {path} is a URL, and a config runs code: download it, read it, give the file'
+        )
     if not osp.isfile(path):
         raise InputError(f'config {path} does not exist')
     try:

@@ -1,0 +1,193 @@
+"""Training that saves when it is told to stop, and goes on at the same iteration."""
+
+import os
+import os.path as osp
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+import torch
+from mmengine.dist import all_reduce, is_distributed, is_main_process
+from mmengine.hooks import EMAHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler, Sampler
+
+#: Checkpoint of an epoch that is not finished.
+INTERRUPTED = 'interrupted.pth'
+#: Seconds within which a signal is the same one, sent by shell and launcher.
+SAME_SIGNAL = 5.0
+
+
+class _Rest(Sampler):
+    """The samples of an epoch behind those that it was trained on already."""
+
+    def __init__(self, sampler: Sampler, done: int) -> None:
+        self.sampler, self.done = sampler, done
+
+    def __iter__(self) -> Iterator[int]:
+        samples = iter(self.sampler)
+        for _ in range(self.done):
+            next(samples, None)
+        return samples
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+def resume_command() -> str:
+    """Return the command line of this process with ``--resume``."""
+    arguments = list(sys.argv)
+    if '--resume' not in arguments and '--stages' not in arguments:
+        arguments.append('--resume')
+    return shlex.join(['python', *arguments])
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Save and end at SIGTERM and SIGINT; go on with the rest of the epoch.
+
+    The iteration that runs is finished, then ``interrupted.pth`` is written,
+    ``last_checkpoint`` points to it, and the process ends with status
+    128 + signal, as shells have it. A second signal, 5 s later, ends it at
+    once.
+
+    MMEngine resumes at the beginning of an epoch. With this hook it takes
+    only those samples of the interrupted one that were not trained on; the
+    log counts them from 1. An evaluation that was interrupted is done again.
+    Of several processes all stop when one has got the signal, and they
+    finish an evaluation first.
+
+    Args:
+        signals (Sequence[str]): Names of the signals. Default: SIGTERM and
+            SIGINT.
+    """
+
+    # behind all that changes the weights, the schedule or the checkpoints
+    priority = 'LOWEST'
+
+    def __init__(self, signals: tuple[str, ...] = ('SIGTERM', 'SIGINT')) -> None:
+        self.signals = [getattr(signal, name) for name in signals]
+        self.received = 0
+        self._interrupted: dict = {}
+        self._done = 0
+        self._former: dict = {}
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Remember where a checkpoint of this hook was made."""
+        meta = checkpoint.get('meta') or {}
+        self._interrupted = (meta.get('interrupted') or {}) if runner._resume else {}
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen to the signals, and leave out what was trained on already."""
+        self.received, self._pid = 0, os.getpid()
+        for number in self.signals:
+            try:
+                self._former[number] = signal.signal(number, self._receive)
+            except ValueError:  # not in the main thread: whoever owns it decides
+                break
+        loop, place = runner.train_loop, self._interrupted
+        self._interrupted = {}
+        if place.get('evaluation') and runner.val_loop is not None:
+            runner.logger.info('the interrupted evaluation is done again')
+            runner.val_loop.run()
+        # of the other kind of loop MMEngine itself advances the data
+        if not place.get('done') or not isinstance(loop, EpochBasedTrainLoop):
+            return
+        batches = loop.dataloader.batch_sampler
+        if place['length'] != len(loop.dataloader) or not isinstance(batches, BatchSampler):
+            runner.logger.warning('the batches are not as before: the epoch begins anew')
+            return
+        self._done = place['done']
+        runner.logger.info(f'{self._done} iterations of epoch {loop.epoch + 1} are done already')
+        batches.sampler = _Rest(batches.sampler, self._done * batches.batch_size)
+
+    def _receive(self, number: int, frame) -> None:
+        if os.getpid() != self._pid:  # a data worker, forked with this handler
+            if number != signal.SIGINT:  # which terminals send to all
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        now = time.monotonic()
+        if self.received and now - self._since > SAME_SIGNAL:
+            signal.signal(number, self._former.get(number) or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        if not self.received:
+            self.received, self._since = number, now
+            name = signal.Signals(number).name
+            print(f'{name}: saving after this iteration', file=sys.stderr, flush=True)
+
+    def _stops(self, iteration: int) -> int:
+        """Return the signal that some process has got, else 0."""
+        if not is_distributed():
+            return self.received
+        # on GPUs, reading a result waits for all that was queued before
+        if torch.cuda.is_available() and iteration % 10:
+            return 0
+        received = torch.tensor(self.received)
+        if torch.cuda.is_available():
+            received = received.cuda()
+        all_reduce(received, 'max')
+        return int(received)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Save and end if a signal was received."""
+        number = self._stops(runner.iter)
+        if number:
+            length = len(runner.train_loop.dataloader)
+            place = dict(done=self._done + batch_idx + 1, length=length)
+            meta = dict(epoch=runner.epoch, iter=runner.iter + 1, interrupted=place)
+            self._save_and_end(runner, number, meta)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
+        """Save the state before the evaluation and end if a signal was received."""
+        # several processes may not have the same number of iterations here
+        if not self.received or is_distributed():
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):  # it evaluates the averaged weights
+                hook.after_val_epoch(runner)
+        meta = dict(epoch=runner.epoch, iter=runner.iter, interrupted=dict(evaluation=True))
+        self._save_and_end(runner, self.received, meta)
+
+    def _save_and_end(self, runner: Runner, number: int, meta: dict) -> None:
+        where = f'iteration {meta["iter"]}'
+        runner.save_checkpoint(
+            runner.work_dir,
+            INTERRUPTED,
+            meta=meta,
+            by_epoch=False,
+            backend_args=dict(backend='atomic'),
+        )
+        if is_main_process():
+            path = osp.join(runner.work_dir, INTERRUPTED)
+            with open(osp.join(runner.work_dir, 'last_checkpoint'), 'w') as pointer:
+                pointer.write(path)
+            print(
+                f'stopped by {signal.Signals(number).name} at {where}, saved {path}\n'
+                f'go on with: {resume_command()}',
+                flush=True,
+            )
+        sys.exit(128 + number)
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Take whole epochs again, and remove what a newer checkpoint replaces."""
+        self._done = 0
+        batches = getattr(runner.train_loop.dataloader, 'batch_sampler', None)
+        if isinstance(getattr(batches, 'sampler', None), _Rest):
+            batches.sampler = batches.sampler.sampler
+        path = osp.join(runner.work_dir, INTERRUPTED)
+        pointer = osp.join(runner.work_dir, 'last_checkpoint')
+        if is_main_process() and osp.isfile(path) and osp.isfile(pointer):
+            with open(pointer) as file:
+                newest = file.read().strip()
+            if newest and osp.isfile(newest) and not osp.samefile(newest, path):
+                os.remove(path)
+
+    def after_train(self, runner: Runner) -> None:
+        """Give the signals back."""
+        for number, former in self._former.items():
+            signal.signal(number, former)
+        self._former = {}
