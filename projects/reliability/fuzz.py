@@ -69,7 +69,7 @@ def odd(rng):
         for _ in range(rng.choice((5, 100, 3000))):
             value = [value] if rng.random() < 0.5 else {'a': value}
         return value
-    return rng.choice(ODD)
+    return copy.deepcopy(rng.choice(ODD))
 
 
 def places(value, path=()):
