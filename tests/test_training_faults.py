@@ -19,6 +19,7 @@ from mmpose.registry import TRANSFORMS
 from paths import LSPET, ROOT, SMALL
 
 from lpn_mmpose.engine import AtomicLocalBackend
+from lpn_mmpose.engine.stop_hook import resume_command
 from lpn_mmpose.errors import InputError
 from lpn_mmpose.utils.config import set_input_size
 from lpn_mmpose.utils.work_dir_lock import lock_work_dir
@@ -119,6 +120,20 @@ def test_signal_saves_and_resume_loses_nothing(stage, at, number, trained, whole
         assert torch.equal(value, expected[key]), key
     assert not (tmp_path / 'interrupted.pth').exists(), 'newer checkpoints replace it'
     assert signal.getsignal(number) is handler
+
+
+@pytest.mark.parametrize(
+    'given, command',
+    [
+        (['train.py', 'a b.py'], "python train.py 'a b.py' --resume"),
+        (['train.py', 'a.py', '--resume'], 'python train.py a.py --resume'),
+        (['iterative.py', 'a.py', '--stages=3'], 'python iterative.py a.py --stages=3'),
+    ],
+)
+def test_how_to_go_on(given, command, monkeypatch):
+    monkeypatch.setattr(sys, 'orig_argv', ['python', *given])
+    monkeypatch.setattr(sys, 'argv', [word for word in given if 'stages' not in word])
+    assert resume_command() == command
 
 
 def test_another_batch_size_begins_the_epoch_anew(trained, tmp_path, caplog):

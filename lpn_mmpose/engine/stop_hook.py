@@ -38,9 +38,12 @@ class _Rest(Sampler):
 
 
 def resume_command() -> str:
-    """Return the command line of this process with ``--resume``."""
+    """Return the command that goes on where this process ends."""
+    if any(word.partition('=')[0] == '--stages' for word in sys.orig_argv):
+        # iterative training goes on by itself, and takes its flags out of sys.argv
+        return shlex.join(['python', *sys.orig_argv[1:]])
     arguments = list(sys.argv)
-    if '--resume' not in arguments and '--stages' not in arguments:
+    if '--resume' not in arguments:
         arguments.append('--resume')
     return shlex.join(['python', *arguments])
 
