@@ -157,9 +157,10 @@ def _fetch(url: str, part: Path, name: str) -> None:
             raise _StartOverError from None
     request = urllib.request.Request(url, headers=headers)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
+        # an opener of its own, as the shared one keeps the proxies of its first use
+        response = urllib.request.build_opener().open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left, or the file has shrunk
+        if have and error.code == 416:  # nothing is left, or the file has shrunk
             raise _StartOverError from error
         raise
     with response:
@@ -283,10 +284,9 @@ def _download(url: str, path: Path, sha256: tuple[str, ...], name: str, by_hand:
         except (OSError, HTTPException, ValueError) as error:
             if _is_local(error):
                 raise
-            reason = getattr(error, 'reason', None) or error
-            final = isinstance(error, ValueError) or (
-                isinstance(error, urllib.error.HTTPError) and error.code < 500
-            )
+            refused = isinstance(error, urllib.error.HTTPError)
+            reason = error if refused else getattr(error, 'reason', error)
+            final = isinstance(error, ValueError) or (refused and error.code < 500)
             now = part.stat().st_size if part.is_file() else 0
             failures = 1 if now > size else failures + 1
             size = max(size, now)
