@@ -96,6 +96,7 @@ class PersonDetector:
     Attributes:
         meta (DetectionMeta): What the model says about itself, or what is
             known of it.
+        path (Path): Its file.
 
     Raises:
         InputError: If the model cannot be had or used. It is a ValueError.
@@ -136,6 +137,7 @@ class PersonDetector:
         describe = graphs.Description(path, graphs.parse_input(given), known)
         self._engine = load_engine(path, 'detection', backend, threads, describe)
         meta = self._engine.meta
+        self.path = self._engine.path
         if given and not isinstance(meta, graphs.GraphMeta):
             raise InputError(
                 f'model {path} says itself how images go in, so {", ".join(given)} cannot be given'

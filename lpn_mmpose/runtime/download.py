@@ -23,8 +23,6 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -33,6 +31,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..errors import InputError, fail
+from .locking import locked
 
 TABLE = Path(__file__).with_name('detectors.json')
 #: Environment variable of the cache folder.
@@ -108,27 +107,6 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; it ends with the process."""
-    with path.open('a+b') as file:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            import msvcrt
-
-            file.seek(0)
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                    break
-                except OSError:  # it waits for ten seconds only
-                    continue
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -229,7 +207,7 @@ def download(url: str, path: Path, sha256: tuple[str, ...] = (), name: str = '')
     by_hand = f'get {url} by other means and put it at {path}'
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _locked(path.with_name(path.name + '.lock'))
+        lock = locked(path.with_name(path.name + '.lock'))
         with lock:
             if not path.is_file():
                 _download(url, path, sha256, name, by_hand)
@@ -326,7 +304,7 @@ def unpack_detector(archive: Path, folder: Path | None = None) -> Path:
         if model.is_file():
             return model
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(target.name + '.lock')), zipfile.ZipFile(archive) as content:
+        with locked(target.with_name(target.name + '.lock')), zipfile.ZipFile(archive) as content:
             files = {name.rpartition('/')[2]: name for name in content.namelist()}
             models = sorted(name for name in files if name.endswith('.onnx'))
             if 'end2end.onnx' in models:
