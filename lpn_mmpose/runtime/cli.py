@@ -293,7 +293,7 @@ class App:
         return self.detector or find_whole_image
 
     def draw(self, image: np.ndarray, persons: Persons) -> np.ndarray:
-        """Return the image with the persons drawn."""
+        """Return the image, which nobody needs any more, with the persons drawn."""
         whole = self.boxes is None and self.detector is None
         return draw_poses(
             image,
@@ -304,6 +304,7 @@ class App:
             self.args.kpt_thr,
             boxes=None if whole else persons.boxes,
             ids=persons.ids,
+            in_place=True,
         )
 
     def run_image(self, item: Input) -> tuple[int, Persons]:

@@ -97,6 +97,7 @@ class PersonDetector:
         meta (DetectionMeta): What the model says about itself, or what is
             known of it.
         path (Path): Its file.
+        engine (Engine): The network alone.
 
     Raises:
         InputError: If the model cannot be had or used. It is a ValueError.
@@ -135,9 +136,9 @@ class PersonDetector:
                 ) from None
         known = graphs.parse_input(table[like].input) if like else graphs.InputFormat()
         describe = graphs.Description(path, graphs.parse_input(given), known)
-        self._engine = load_engine(path, 'detection', backend, threads, describe)
-        meta = self._engine.meta
-        self.path = self._engine.path
+        self.engine = load_engine(path, 'detection', backend, threads, describe)
+        meta = self.engine.meta
+        self.path = self.engine.path
         if given and not isinstance(meta, graphs.GraphMeta):
             raise InputError(
                 f'model {path} says itself how images go in, so {", ".join(given)} cannot be given'
@@ -148,7 +149,7 @@ class PersonDetector:
         self._decoded = False
         if meta.outputs == 'yolox':
             grey = np.full((1, *meta.input_size[::-1], 3), meta.pad_value, np.uint8)
-            rows = self._engine(graphs.to_tensor(grey, meta))[0][0]
+            rows = self.engine(graphs.to_tensor(grey, meta))[0][0]
             self._decoded = graphs.yolox_is_decoded(rows, meta)
 
     def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,10 +180,10 @@ class PersonDetector:
         if meta.channel_order == 'rgb':
             padded = np.ascontiguousarray(padded[..., ::-1])
         if isinstance(meta, graphs.GraphMeta):
-            arrays = self._engine(graphs.to_tensor(padded, meta))
+            arrays = self.engine(graphs.to_tensor(padded, meta))
             boxes, scores = graphs.read_outputs(arrays, meta, self._decoded)
         else:
-            boxes, scores = (array[0] for array in self._engine(padded))
+            boxes, scores = (array[0] for array in self.engine(padded))
         candidates = np.flatnonzero(scores > self.score_thr)
         boxes, scores = boxes[candidates], scores[candidates]
         if meta.outputs == 'boxes':  # as MMDet does; YOLOX clips at the end
