@@ -181,7 +181,7 @@ class PersonDetector:
             padded = np.ascontiguousarray(padded[..., ::-1])
         if isinstance(meta, graphs.GraphMeta):
             arrays = self.engine(graphs.to_tensor(padded, meta))
-            boxes, scores = graphs.read_outputs(arrays, meta, self._decoded)
+            boxes, scores = graphs.read_outputs(arrays, meta, self.score_thr, self._decoded)
         else:
             boxes, scores = (array[0] for array in self.engine(padded))
         candidates = np.flatnonzero(scores > self.score_thr)

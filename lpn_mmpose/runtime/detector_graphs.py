@@ -26,6 +26,7 @@ alone needs none of them, because all its models take the same.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,7 @@ def yolox_is_decoded(rows: np.ndarray, meta: GraphMeta) -> bool:
     return bool(pixels < cells)
 
 
+@lru_cache(maxsize=8)
 def yolox_grid(meta: GraphMeta) -> tuple[np.ndarray, np.ndarray]:
     """Return the cells (A, 2) of YOLOX's grids, x before y, and their strides (A, 1)."""
     cells, strides = [], []
@@ -363,13 +365,15 @@ def yolox_grid(meta: GraphMeta) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_outputs(
-    arrays: list[np.ndarray], meta: GraphMeta, decoded: bool = False
+    arrays: list[np.ndarray], meta: GraphMeta, score_thr: float = 0.0, decoded: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the persons that a graph found in one image, before thresholds.
+    """Return the persons that a graph found in one image, before suppression.
 
     Args:
         arrays (list[np.ndarray]): Its outputs.
         meta (GraphMeta): From :class:`Description`.
+        score_thr (float): Boxes that do not score more need not be returned.
+            Default: 0.
         decoded (bool): See :func:`yolox_is_decoded`. Default: False.
 
     Returns:
@@ -386,10 +390,12 @@ def read_outputs(
         boxes, scores, labels = (array[0, :count] for array in arrays[1:])
         persons = labels == meta.person
         return boxes[persons], scores[persons]
-    rows = arrays[0][0].astype(np.float32)
+    rows = arrays[0][0]
+    scores = rows[:, 4] * rows[:, 5 + meta.person]
+    likely = np.flatnonzero(scores > score_thr)
+    rows, scores = rows[likely].astype(np.float32), scores[likely]
     centers, sizes = rows[:, :2], rows[:, 2:4]
     if not decoded:
-        grid, stride = yolox_grid(meta)
+        grid, stride = (array[likely] for array in yolox_grid(meta))
         centers, sizes = (centers + grid) * stride, np.exp(sizes) * stride
-    boxes = np.hstack([centers - sizes / 2, centers + sizes / 2])
-    return boxes, rows[:, 4] * rows[:, 5 + meta.person]
+    return np.hstack([centers - sizes / 2, centers + sizes / 2]), scores
