@@ -49,6 +49,10 @@ from .workers import run_apart
 
 #: Layouts of the results beside MMPose's and COCO's.
 FORMATS = ('csv', 'openpose')
+WHOLE_PICTURE = (
+    'note: without --det and --bboxes each whole picture is taken as one person; '
+    '--det yolox-nano finds the persons first'
+)
 #: What decides the results; a folder holds those of one choice.
 SETTINGS = (
     'model',
@@ -510,6 +514,8 @@ class App:
             if outcome.reason:
                 skipped.append(outcome.reason)
                 self.prediction(item).unlink(missing_ok=True)  # of another file under its name
+            if outcome.frames and not frames and not (self.args.det or self.args.bboxes):
+                progress.write(WHOLE_PICTURE, file=sys.stderr)
             frames += outcome.frames
             if single:
                 lines += outcome.tables
@@ -675,12 +681,6 @@ def main(argv: list[str] | None = None) -> int:
     else:  # OpenCV 5
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        if not (args.det or args.bboxes):
-            print(
-                'note: without --det and --bboxes each whole picture is taken as one person; '
-                '--det yolox-nano finds the persons first',
-                file=sys.stderr,
-            )
         lines, status = App(args).run()
     except InputError as error:
         fail(error)
