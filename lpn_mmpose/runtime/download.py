@@ -352,8 +352,10 @@ def get_detector(name: str) -> Path:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run ``python -m lpn_mmpose.runtime.download``."""
-    parser = argparse.ArgumentParser(description='Download detectors, or list them.')
+    """Run ``lpn-download``."""
+    parser = argparse.ArgumentParser(
+        prog='lpn-download', description='Download detectors, or list them.'
+    )
     parser.add_argument('names', nargs='*', help='detectors to download; default: list them')
     args = parser.parse_args(argv)
     try:
@@ -375,7 +377,3 @@ def _recorded(detector: KnownDetector) -> str:
     if record.is_file():
         return record.read_text().split()[0] + ', recorded at the first download'
     return 'unknown, will be recorded at the first download'
-
-
-if __name__ == '__main__':
-    sys.exit(main())
