@@ -181,7 +181,10 @@ class PersonDetector:
             padded = np.ascontiguousarray(padded[..., ::-1])
         if isinstance(meta, graphs.GraphMeta):
             arrays = self.engine(graphs.to_tensor(padded, meta))
-            boxes, scores = graphs.read_outputs(arrays, meta, self.score_thr, self._decoded)
+            try:
+                boxes, scores = graphs.read_outputs(arrays, meta, self.score_thr, self._decoded)
+            except ValueError as error:
+                raise InputError(f'model {self.path}: {error}') from error
         else:
             boxes, scores = (array[0] for array in self.engine(padded))
         candidates = np.flatnonzero(scores > self.score_thr)

@@ -34,7 +34,7 @@ import numpy as np
 
 from ..errors import InputError
 from .engines import Tensor
-from .model_meta import DetectionMeta
+from .model_meta import MAX_SIDE, DetectionMeta
 
 #: Where in the network's input the image is put.
 FITS = ('top-left', 'center', 'stretch')
@@ -105,6 +105,13 @@ def _choice(value: Any, choices: Sequence[str]) -> str:
     return value
 
 
+def _size(value: Any) -> tuple[int, int]:
+    size = _numbers(value, 2, int)
+    if not all(0 < side <= MAX_SIDE for side in size):
+        raise ValueError(f'sides are from 1 to {MAX_SIDE}')
+    return size
+
+
 def _positive(values: tuple) -> tuple:
     if min(values) <= 0:
         raise ValueError('only positive values make sense')
@@ -112,7 +119,7 @@ def _positive(values: tuple) -> tuple:
 
 
 _PARSERS = dict(
-    size=lambda v: _positive(_numbers(v, 2, int)),
+    size=_size,
     mean=lambda v: _numbers(v, 3),
     std=lambda v: _positive(_numbers(v, 3)),
     order=lambda v: _choice(v, ('bgr', 'rgb')),
@@ -364,6 +371,23 @@ def yolox_grid(meta: GraphMeta) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
 
 
+def _check_outputs(arrays: list[np.ndarray], meta: GraphMeta) -> None:
+    """Raise ValueError unless arrays have the shapes of the kind that they were taken for."""
+    shapes = [array.shape for array in arrays]
+    if meta.outputs == 'dets':
+        count = shapes[0][1:2]
+        wanted = [(1, *count, 5), (1, *count)][: len(shapes)]
+    elif meta.outputs == 'num_dets':
+        count = shapes[1][1:2]
+        wanted = [shapes[0], (1, *count, 4), (1, *count), (1, *count)]
+        wanted = wanted if arrays[0].size == 1 else []
+    else:
+        width = max(shapes[0][-1], 6 + meta.person)
+        wanted = [(1, grid_cells(meta.input_size, meta.strides), width)]
+    if shapes != wanted:
+        raise ValueError(f'it gives arrays of shapes {shapes}, and {wanted} was expected')
+
+
 def read_outputs(
     arrays: list[np.ndarray], meta: GraphMeta, score_thr: float = 0.0, decoded: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -380,7 +404,11 @@ def read_outputs(
         tuple:
         - boxes (np.ndarray): x1, y1, x2, y2 in pixels of the input (A, 4).
         - scores (np.ndarray): Scores (A, ).
+
+    Raises:
+        ValueError: If the arrays have other shapes than those of the kind.
     """
+    _check_outputs(arrays, meta)
     if meta.outputs == 'dets':
         dets = arrays[0][0]
         persons = slice(None) if len(arrays) == 1 else arrays[1][0] == meta.person

@@ -1,6 +1,7 @@
 """Detectors of other projects, beside a plain reading of their graphs."""
 
 import json
+import pickle
 import zipfile
 
 import cv2
@@ -215,3 +216,18 @@ def test_own_export_takes_no_options(tmp_path):
 def test_unknown_name():
     with pytest.raises(InputError, match='yolox-nano, yolox-tiny, rtmdet-nano, rtmdet-m'):
         PersonDetector('yolox-nan')
+
+
+def test_person_class_that_is_not_there(tmp_path, photo):
+    file = public.save_yolox(tmp_path / 'yolox.onnx', classes=3)
+    with pytest.raises(InputError, match='yolox.onnx.*shapes'):
+        PersonDetector(file, input=dict(person=3))(photo)
+
+
+def test_pickled(tmp_path):
+    """A copy loads the graph again, and knows how images go in."""
+    file = public.save_dets(tmp_path / 'end2end.onnx')
+    detect = PersonDetector(file, input=dict(mean=0, std=255))
+    copy = pickle.loads(pickle.dumps(detect))
+    for found, expected in zip(copy(flat(200)), detect(flat(200))):
+        np.testing.assert_array_equal(found, expected)
