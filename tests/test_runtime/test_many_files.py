@@ -272,3 +272,46 @@ def test_show(tmp_path, model, monkeypatch, capsys):
     assert run(capsys, folder, '--model', model, '--out', tmp_path / 'out', '--show')[0] == 0
     assert shown == [(SIZE[1], SIZE[0], 3)] * 2
     assert len(ledger(tmp_path / 'out')) == 4
+
+
+class Camera:
+    """Gives the same frame for ever; Ctrl-C is pressed at the tenth."""
+
+    def __init__(self, *_):
+        self.frame, self.reads = tiny_models.scene(PERSONS, SIZE)[0], 0
+
+    def get(self, _):
+        return 0.0
+
+    def read(self):
+        self.reads += 1
+        if self.reads == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+        return True, self.frame.copy()
+
+    def release(self):
+        pass
+
+
+def test_interrupt_ends_a_camera_and_keeps_its_frames(tmp_path, model, monkeypatch, capsys):
+    monkeypatch.setattr('lpn_mmpose.runtime.media.open_video', Camera)
+    before = signal.getsignal(signal.SIGINT)
+    status, lines, _ = run(capsys, 7, '--model', model, '--out', tmp_path / 'out')
+    assert status == 0 and lines[0].startswith('files: 1 done')
+    frames = json.loads((tmp_path / 'out/predictions/camera7.json').read_text())
+    assert 9 <= len(frames) < 60
+    assert [frame['frame_id'] for frame in frames] == list(range(len(frames)))
+    assert (tmp_path / 'out/visualizations/camera7.mp4').stat().st_size > 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_interrupted_video_is_not_half_there(tmp_path, model, monkeypatch, capsys):
+    video = tmp_path / 'walk.avi'
+    video.write_bytes(b'read by the camera above')
+    monkeypatch.setattr('lpn_mmpose.runtime.media.open_video', Camera)
+    status, _, err = run(capsys, video, '--model', model, '--out', tmp_path / 'out')
+    assert status == 130 and 'goes on from here' in err
+    assert not [
+        p for p in (tmp_path / 'out').rglob('*walk*') if p.is_file() and '.part' not in p.name
+    ]
