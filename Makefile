@@ -24,7 +24,7 @@ env:  ## create VENV (default .venv) and install everything into it
 demo-env:  ## the same with only what `make demo` needs
 	@$(INSTALL) "$(VENV)" --demo $(TORCH)
 
-demo: demo-env  ## draw the pose in IMG (photo, folder or video; DET= a detector)
+demo: demo-env  ## draw the pose in IMG (photo, folder or video; DET=yolox-nano for several persons)
 	@$(BIN)/python tools/demo.py "$(IMG)" --out-dir "$(OUT)" $(DEMO_ARGS)
 
 test: env  ## run the test suite

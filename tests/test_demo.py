@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tiny_models
 
 from lpn_mmpose.errors import InputError
 from lpn_mmpose.runtime.media import find_inputs, keypoint_table, read_image
@@ -23,6 +24,7 @@ def demo(*args):
 def test_photo(tmp_path):
     run = demo(PHOTO, '--out-dir', tmp_path)
     assert run.returncode == 0, run.stderr
+    assert 'note: ' in run.stderr and 'DET=yolox-nano' in run.stderr
     *table, drawn, json_path = run.stdout.splitlines()
     assert table[-15].split() == ['keypoint', 'x', 'y', 'score']
     assert drawn == f'drawn  {tmp_path / "demo.jpg"}'
@@ -90,3 +92,22 @@ def test_tool_ends_in_one_line(tmp_path):
 def test_table():
     table = keypoint_table(['neck'], np.array([[1.25, 200.0]]), np.array([0.5]))
     assert table.splitlines()[1].split() == ['neck', '1.2', '200.0', '0.50']
+
+
+def test_several_persons(tmp_path):
+    """The runtime's boxes, and nobody where it finds nobody."""
+    detector = tiny_models.save_detector(tmp_path / 'detector.onnx')
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    boxes = [(0, 48, 96, 144), (192, 96, 288, 192)]
+    for name, persons in [('two', boxes), ('none', [])]:
+        image, _ = tiny_models.scene(persons, (288, 192))
+        cv2.imwrite(str(folder / f'{name}.png'), image)
+    run = demo(folder, '--out-dir', tmp_path / 'out', '--det-model', detector)
+    assert run.returncode == 0, run.stderr
+    assert 'note:' not in run.stderr
+    found = json.loads((tmp_path / 'out/two.json').read_text())
+    assert sorted(person['bbox'][0] for person in found) == [list(box) for box in boxes]
+    assert json.loads((tmp_path / 'out/none.json').read_text()) == []
+    same = cv2.imread(str(tmp_path / 'out/none.png')) == cv2.imread(str(folder / 'none.png'))
+    assert same.all()

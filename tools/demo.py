@@ -20,7 +20,8 @@ def parse_args():
     parser.add_argument(
         '--det-model',
         default='whole_image',
-        help='config or name of an MMDet detector of persons; default: the whole image is one box',
+        help='detector of persons: yolox-nano, yolox-tiny, rtmdet-nano or rtmdet-m, an ONNX file, '
+        'or config or name of one of MMDet; default: the whole image is one box',
     )
     parser.add_argument('--det-weights', help='path or URL')
     parser.add_argument('--device', default='cpu')

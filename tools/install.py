@@ -31,8 +31,8 @@ SUPPORTED = ((3, 10), (3, 15))
 STAMP = 'lpn_mmpose.json'
 PIP_OPTIONS = ['--disable-pip-version-check', '--retries', '2']
 #: Files of requirements/, without and with what `make demo` does not need.
-DEMO = ['base', 'mmpose']
-EVERYTHING = DEMO + ['mim', 'tensorboard', 'runtime', 'deploy', 'tests']
+DEMO = ['base', 'mmpose', 'runtime']
+EVERYTHING = DEMO + ['mim', 'tensorboard', 'deploy', 'tests']
 
 
 def fail(message):

@@ -6,10 +6,15 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import torch
+from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer
+from mmpose.structures import PoseDataSample
 from tqdm import tqdm
 
 from ..errors import InputError
+from ..runtime import PersonDetector
+from ..runtime.download import known_detectors
 from ..runtime.media import (
     FrameReader,
     Input,
@@ -20,6 +25,31 @@ from ..runtime.media import (
     write_image,
 )
 from ..runtime.results import JsonListWriter
+
+
+class FoundBoxes:
+    """Hands the runtime's boxes to MMPose's inferencer, in the place of MMDet's detector.
+
+    Args:
+        detector (PersonDetector): The detector.
+    """
+
+    def __init__(self, detector: PersonDetector) -> None:
+        self._detector = detector
+
+    def find(self, image: np.ndarray) -> int:
+        """Find the persons of an image that is given to the inferencer next; return how many."""
+        boxes, scores = self._detector(image)
+        self._found = InstanceData(
+            bboxes=torch.from_numpy(boxes),
+            scores=torch.from_numpy(scores),
+            labels=torch.zeros(len(boxes), dtype=torch.long),
+        )
+        return len(boxes)
+
+    def __call__(self, image: np.ndarray, return_datasamples: bool = True) -> dict:
+        """Return what was found, as ``mmdet.apis.DetInferencer`` does."""
+        return dict(predictions=[PoseDataSample(pred_instances=self._found)])
 
 
 def run(args: argparse.Namespace) -> list[str]:
@@ -47,22 +77,34 @@ def run(args: argparse.Namespace) -> list[str]:
     single = len(inputs) == 1
     if single and not inputs[0].live:  # say so before the model is loaded
         next(iter(_pictures(inputs[0])))
+    detector, det_model = None, args.det_model
+    if det_model in known_detectors() or Path(det_model).suffix in ('.onnx', '.xml', '.zip'):
+        detector, det_model = FoundBoxes(PersonDetector(det_model)), 'whole_image'
+    elif det_model == 'whole_image':
+        print(
+            'note: without a detector the whole picture is taken as one person; '
+            '--det-model yolox-nano (make demo DET=yolox-nano) finds the persons first',
+            file=sys.stderr,
+        )
     with redirect_stdout(sys.stderr):  # MMEngine prints what it loads
         inferencer = MMPoseInferencer(
             pose2d=args.model,
             pose2d_weights=args.weights,
-            det_model=args.det_model,
+            det_model=det_model,
             det_weights=args.det_weights,
             det_cat_ids=[0],
             device=args.device,
             show_progress=False,
         )
+    if detector:
+        inferencer.inferencer.detector = detector
+        inferencer.inferencer.det_cat_ids = (0,)
     names = inferencer.inferencer.model.dataset_meta['keypoint_id2name']
     lines, skipped = [], []
     for item in tqdm(inputs, unit='file', disable=single):
         picture, prediction = item.picture(out_dir), out_dir / f'{item.key}.json'
         try:
-            count, persons, total = _run(item, inferencer, picture, prediction)
+            count, persons, total = _run(item, inferencer, detector, picture, prediction)
         except InputError as error:
             skipped.append(error)
             lines.append(f'skipped: {error}')
@@ -86,11 +128,17 @@ def _pictures(item: Input):
 
 
 def _run(
-    item: Input, inferencer: MMPoseInferencer, picture: Path, prediction: Path
+    item: Input,
+    inferencer: MMPoseInferencer,
+    detector: FoundBoxes | None,
+    picture: Path,
+    prediction: Path,
 ) -> tuple[int, list[dict], int]:
     """Write the results of an input; return frames, the last one's persons, all persons."""
 
     def infer(image: np.ndarray) -> tuple[list[dict], np.ndarray]:
+        if detector and not detector.find(image):
+            return [], image
         result = next(inferencer(image, return_vis=True))
         return result['predictions'][0], result['visualization'][0][..., ::-1]
 

@@ -4,10 +4,13 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +19,11 @@ from tqdm import tqdm
 from ..errors import InputError, fail
 from ..version import __version__
 from .detector import PersonDetector
+from .download import known_detectors
 from .drawing import draw_poses
-from .engines import find_exported_model
+from .engines import cpu_count, find_exported_model
+from .formats import CsvWriter, write_openpose
+from .locking import folder_locked
 from .media import (
     IMAGE_SUFFIXES,
     FrameReader,
@@ -29,6 +35,7 @@ from .media import (
     replace_file,
     write_image,
 )
+from .pipeline import Pipeline
 from .pose import DEFAULT_MODEL, PoseRuntime
 from .results import BoxFile, JsonListWriter, read_json, read_json_list, to_coco, to_mmpose
 from .tracking import (
@@ -38,9 +45,14 @@ from .tracking import (
     PoseTracker,
     find_whole_image,
 )
+from .workers import run_apart
 
-#: Frames between two runs of the detector while tracking.
-DETECT_EVERY = 30
+#: Layouts of the results beside MMPose's and COCO's.
+FORMATS = ('csv', 'openpose')
+WHOLE_PICTURE = (
+    'note: without --det and --bboxes each whole picture is taken as one person; '
+    '--det yolox-nano finds the persons first'
+)
 #: What decides the results; a folder holds those of one choice.
 SETTINGS = (
     'model',
@@ -49,9 +61,11 @@ SETTINGS = (
     'bbox_thr',
     'bbox_category',
     'det',
+    'det_input',
     'det_thr',
     'nms_thr',
     'track',
+    'detect_every',
     'smooth',
     'max_frames',
     'kpt_thr',
@@ -75,6 +89,74 @@ def content_of(path: str | Path | None) -> str | None:
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror}') from error
     return f'{Path(path).name} (sha256 {digest.hexdigest()[:16]})'
+
+
+def read_options(texts: list[str]) -> dict[str, str]:
+    """Read what --det-input was given.
+
+    Raises:
+        InputError: If one is not as ``name=value``.
+    """
+    options = dict(text.partition('=')[::2] for text in texts)
+    for name, value in options.items():
+        if not value:
+            raise InputError(f'--det-input takes name=value, such as size=640x640, and got {name}')
+    return options
+
+
+@contextmanager
+def ended_by_interrupt(pipeline: Pipeline) -> Iterator[None]:
+    """Let Ctrl-C end the frames of a camera, of which nothing is to be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: pipeline.end())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Window:
+    """A window for pictures, where there is a display.
+
+    Raises:
+        InputError: If there is none.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform.startswith('linux') and not (
+            os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+        ):
+            raise InputError(
+                '--show needs a display, and neither DISPLAY nor WAYLAND_DISPLAY is set'
+            )
+        try:
+            cv2.namedWindow('lpn-pose', cv2.WINDOW_NORMAL)
+        except cv2.error as error:
+            raise InputError(
+                '--show needs an OpenCV with windows: pip uninstall opencv-python-headless, then '
+                'pip install opencv-python'
+            ) from error
+
+    def show(self, picture: np.ndarray, wait: bool = False) -> bool:
+        """Show a picture, until a key is pressed if ``wait``; False for q or Escape."""
+        cv2.imshow('lpn-pose', picture)
+        return cv2.waitKey(0 if wait else 1) & 0xFF not in (ord('q'), 27)
+
+
+class Outcome(NamedTuple):
+    """What became of an input.
+
+    Args:
+        frames (int): Images and frames done.
+        tables (list[str]): Tables of an image's persons.
+        reason (str, optional): Why it was skipped; None if it was not.
+    """
+
+    frames: int = 0
+    tables: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 class App:
@@ -107,21 +189,30 @@ class App:
             self.boxes = BoxFile(args.bboxes, args.bbox_thr, args.bbox_category)
             if not self.boxes.assign({item.name: str(item.source) for item in self.inputs}):
                 raise InputError(f'{args.bboxes} has no box for {args.input}')
-        self.pose = PoseRuntime(args.model, args.backend, args.threads)
+        if args.det_input and not args.det:
+            raise InputError('--det-input is of a detector: give --det too')
+        if args.show and (args.workers > 1 or args.no_draw):
+            raise InputError('--show cannot be with --workers or --no-draw')
+        self.window = Window() if args.show else None
+        threads = args.threads or max(cpu_count() // args.workers, 1)
+        self.pose = PoseRuntime(args.model, args.backend, threads)
         self.detector = None
         if args.det:
             self.detector = PersonDetector(
-                args.det, args.backend, args.threads, args.det_thr, args.nms_thr
+                args.det,
+                args.backend,
+                threads,
+                args.det_thr,
+                args.nms_thr,
+                read_options(args.det_input),
             )
-        self._prepare_out()
 
     def _prepare_out(self) -> None:
-        """Create the folders; refuse to mix results of different settings."""
+        """Refuse to mix results of different settings."""
         args = self.args
         settings = {name: getattr(args, name) for name in SETTINGS}
-        for name in ('model', 'det'):
-            path = settings[name] and find_exported_model(settings[name])
-            settings[name] = content_of(path)
+        settings['model'] = content_of(find_exported_model(args.model))
+        settings['det'] = content_of(self.detector and self.detector.path)
         settings['bboxes'] = content_of(args.bboxes)
         settings['version'] = __version__
         path, self._ledger = self.out / 'settings.json', self.out / 'done.jsonl'
@@ -142,8 +233,6 @@ class App:
                     )
             self._done = self._read_ledger()
         try:
-            for folder in ('visualizations', 'predictions'):
-                (self.out / folder).mkdir(parents=True, exist_ok=True)
             if args.overwrite:
                 self._ledger.unlink(missing_ok=True)
                 for item in self.inputs:
@@ -208,7 +297,7 @@ class App:
         return self.detector or find_whole_image
 
     def draw(self, image: np.ndarray, persons: Persons) -> np.ndarray:
-        """Return the image with the persons drawn."""
+        """Return the image, which nobody needs any more, with the persons drawn."""
         whole = self.boxes is None and self.detector is None
         return draw_poses(
             image,
@@ -219,6 +308,7 @@ class App:
             self.args.kpt_thr,
             boxes=None if whole else persons.boxes,
             ids=persons.ids,
+            in_place=True,
         )
 
     def run_image(self, item: Input) -> tuple[int, Persons]:
@@ -229,9 +319,13 @@ class App:
             OSError: If the results cannot be written.
         """
         image = read_image(item.source)
-        persons = self._estimate(image, self.find_boxes(item))
+        boxes, box_scores = self.find_boxes(item)(image)
+        persons = Persons(*self.pose(image, boxes), boxes, box_scores)
         if not self.args.no_draw:
-            write_image(self.picture(item), self.draw(image, persons))
+            picture = self.draw(image, persons)
+            write_image(self.picture(item), picture)
+            if self.window and not self.window.show(picture, wait=True):
+                self.window = None
         with JsonListWriter(self.prediction(item)) as file:
             for instance in to_mmpose(persons):
                 file.write(instance)
@@ -245,41 +339,70 @@ class App:
             OSError: If the results cannot be written.
         """
         frames = FrameReader(item, self.args.max_frames)
-        count = 0
-        estimate = self._estimator(self.find_boxes(item, lambda: count), frames.fps)
         drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
+        count, persons = 0, None
+
+        def write(result: tuple[int, np.ndarray, Persons]) -> tuple[Persons, np.ndarray | None]:
+            index, image, persons = result
+            picture = None
+            if not self.args.no_draw:
+                picture = self.draw(image, persons)
+                drawn.write(picture)
+            file.write(dict(frame_id=index, instances=to_mmpose(persons)))
+            return persons, picture
+
+        pipeline = Pipeline(enumerate(frames), *self._stages(item, frames.fps), write)
         with (
             JsonListWriter(self.prediction(item)) as file,
             drawn,
-            tqdm(total=frames.total, unit='frame', desc=item.name, leave=False) as progress,
+            tqdm(
+                total=frames.total,
+                unit='frame',
+                desc=item.name,
+                leave=False,
+                disable=self.args.workers > 1 or None,
+            ) as progress,
+            ended_by_interrupt(pipeline) if item.live else nullcontext(),
         ):
-            for image in frames:
-                persons = estimate(image)
-                if not self.args.no_draw:
-                    drawn.write(self.draw(image, persons))
-                file.write(dict(frame_id=count, instances=to_mmpose(persons)))
+            for persons, picture in pipeline:
                 count += 1
                 progress.update()
+                if self.window and not self.window.show(picture):
+                    self.window = None
+                    if item.live:
+                        pipeline.end()
         return count, persons
 
-    def _estimator(self, find_boxes: FindBoxes, fps: float) -> Callable[[np.ndarray], Persons]:
-        """Return what gives the persons of a video's next frame."""
+    def _stages(self, item: Input, fps: float) -> list[Callable[[Any], Any]]:
+        """Return what turns a video's (number, frame) into (number, frame, Persons), in steps."""
+        current = 0
+
+        def boxes_of(numbered):
+            nonlocal current
+            current, image = numbered
+            return current, image, *find_boxes(image)
+
+        def poses_of(found):
+            index, image, boxes, box_scores = found
+            return index, image, Persons(*self.pose(image, boxes), boxes, box_scores)
+
+        def track(numbered):
+            nonlocal current
+            current, image = numbered
+            persons = tracker(image)
+            return current, image, smooth(persons) if smooth else persons
+
+        find_boxes = self.find_boxes(item, lambda: current)
         if not (self.args.track or self.args.smooth):
-            return lambda image: self._estimate(image, find_boxes)
+            return [boxes_of, poses_of]
         tracker = PoseTracker(
             self.pose,
             find_boxes,
             reuse_boxes=self.args.track,
-            find_every=DETECT_EVERY if self.detector else None,
+            find_every=self.args.detect_every if self.detector else None,
         )
-        if not self.args.smooth:
-            return tracker
-        smooth = KeypointSmoother(fps)
-        return lambda image: smooth(tracker(image))
-
-    def _estimate(self, image: np.ndarray, find_boxes: FindBoxes) -> Persons:
-        boxes, box_scores = find_boxes(image)
-        return Persons(*self.pose(image, boxes), boxes, box_scores)
+        smooth = KeypointSmoother(fps) if self.args.smooth else None
+        return [track]
 
     def merge(self, path: Path) -> int:
         """Write all inputs' results in COCO's format; return the persons.
@@ -292,22 +415,53 @@ class App:
         if None in ids:
             ids = [int(i.key) if i.key.isdecimal() and not i.frames else None for i in done]
         number = persons = 0
-        with JsonListWriter(path) as file:
+        names, formats = self.pose.meta.keypoint_names, self.args.format
+        table = CsvWriter(self.out / 'results.csv', names) if 'csv' in formats else nullcontext()
+        with JsonListWriter(path) as file, table:
             for item, image_id in zip(done, ids):
                 frames = read_json_list(self.prediction(item))
                 if not item.frames:
                     frames = [dict(instances=list(frames))]
                 for frame in frames:
                     number += 1
+                    instances, frame_id = frame['instances'], frame.get('frame_id')
+                    if 'csv' in formats:
+                        table.write(item.name, frame_id, instances)
+                    if 'openpose' in formats:
+                        write_openpose(self.out / 'openpose', item.key, frame_id, instances, names)
                     for result in to_coco(
-                        frame['instances'],
-                        number if None in ids else image_id,
-                        item.name,
-                        frame.get('frame_id'),
+                        instances, number if None in ids else image_id, item.name, frame_id
                     ):
                         file.write(result)
                         persons += 1
         return persons
+
+    def process(self, item: Input) -> Outcome:
+        """Process an input and note that it is done.
+
+        Raises:
+            OSError: If results cannot be written.
+        """
+        try:
+            record = None if item.live else self._record(item)
+            frames, persons = (self.run_video if item.frames else self.run_image)(item)
+        except (ValueError, cv2.error) as error:
+            reason = str(error)
+            named = str(item.source) in reason
+            return Outcome(reason=reason if named else f'{item.source}: {reason}')
+        if record:
+            self._mark_done(item, record)
+        tables = ()
+        if not item.frames:
+            tables = person_tables(self.pose.meta.keypoint_names, persons.keypoints, persons.scores)
+        return Outcome(frames, tuple(tables))
+
+    def _outcomes(self, items: list[Input]) -> Iterator[tuple[Input, Outcome | None]]:
+        workers = min(self.args.workers, len(items))
+        if workers > 1:
+            yield from run_apart(self.process, items, workers)
+        else:
+            yield from ((item, self.process(item)) for item in items)
 
     def run(self) -> tuple[list[str], int]:
         """Process all inputs that are not done yet.
@@ -320,28 +474,51 @@ class App:
             InputError: If none of the inputs can be used.
             OSError: If results cannot be written.
         """
-        lines, skipped = [], []
+        try:
+            for folder in ('visualizations', 'predictions'):
+                (self.out / folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f'--out {self.out} cannot be written: {error}') from error
+        try:
+            with folder_locked(self.out):
+                self._prepare_out()
+                return self._run()
+        except BlockingIOError:
+            raise InputError(
+                f'--out {self.out} is in use by another lpn-pose: wait, or give another folder'
+            ) from None
+
+    def _run(self) -> tuple[list[str], int]:
+        lines, skipped, todo = [], [], []
         before = frames = 0
         single = len(self.inputs) == 1
-        for item in tqdm(self.inputs, unit='file', disable=single):
+        for item in self.inputs:
             try:
-                record = None if item.live else self._record(item)
-                if self.is_done(item):
-                    before += 1
-                    continue
-                count, persons = (self.run_video if item.frames else self.run_image)(item)
-            except (ValueError, cv2.error) as error:
-                reason = str(error)
-                skipped.append(reason if str(item.source) in reason else f'{item.source}: {reason}')
+                done = self.is_done(item)
+            except InputError:  # process() says why
+                done = False
+            if done:
+                before += 1
+            else:
+                todo.append(item)
+        progress = tqdm(
+            self._outcomes(todo),
+            total=len(self.inputs),
+            initial=before,
+            unit='file',
+            disable=single or None,
+        )
+        for item, outcome in progress:
+            if outcome is None:
+                outcome = Outcome(reason=f'{item.source}: the process died on it twice')
+            if outcome.reason:
+                skipped.append(outcome.reason)
                 self.prediction(item).unlink(missing_ok=True)  # of another file under its name
-                continue
-            if record:
-                self._mark_done(item, record)
-            frames += count
-            if single and not item.frames:
-                lines += person_tables(
-                    self.pose.meta.keypoint_names, persons.keypoints, persons.scores
-                )
+            if outcome.frames and not frames and not (self.args.det or self.args.bboxes):
+                progress.write(WHOLE_PICTURE, file=sys.stderr)
+            frames += outcome.frames
+            if single:
+                lines += outcome.tables
         if len(skipped) == len(self.inputs):
             raise InputError(
                 skipped[0] if single else f'none of the files in {self.args.input} can be read'
@@ -364,6 +541,10 @@ class App:
             lines.append(f'drawn   {picture if single else self.out / "visualizations"}')
         folder = self.out / 'predictions'
         lines += [f'MMPose  {prediction if single else folder}', f'COCO    {results}']
+        if 'csv' in self.args.format:
+            lines.append(f'CSV     {self.out / "results.csv"}')
+        if 'openpose' in self.args.format:
+            lines.append(f'OpenPose {self.out / "openpose"}')
         return lines, int(bool(skipped or (self.boxes and self.boxes.left_out)))
 
 
@@ -413,7 +594,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--det',
         metavar='MODEL',
-        help="exported detector of persons; default: the whole image is one person's box",
+        help=f'detector of persons: {", ".join(known_detectors())}, downloaded at the first use, '
+        'or an ONNX file of ours, of MMDeploy or of YOLOX; default: the whole picture is one '
+        "person's box",
+    )
+    parser.add_argument(
+        '--det-input',
+        nargs='+',
+        default=[],
+        metavar='NAME=VALUE',
+        help='what a detector of another project takes where its files do not say it: size=WxH, '
+        'mean=B,G,R, std=B,G,R, order=bgr or rgb, pad=114, fit=top-left, center or stretch, '
+        'person=0 (number of the class); or like=NAME of one that --det knows',
     )
     parser.add_argument(
         '--det-thr',
@@ -431,7 +623,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--track',
         action='store_true',
         help='videos: follow the persons by their keypoints, and detect only '
-        f'when one is lost and every {DETECT_EVERY} frames',
+        'when one is lost and every --detect-every frames',
+    )
+    parser.add_argument(
+        '--detect-every',
+        type=int,
+        default=30,
+        metavar='N',
+        help='frames between two runs of the detector with --track (default: %(default)s)',
     )
     parser.add_argument(
         '--smooth', action='store_true', help='videos: smooth the keypoints over time'
@@ -443,10 +642,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.3,
         help='score of a keypoint to be drawn (default: %(default)s)',
     )
+    parser.add_argument(
+        '--format',
+        nargs='+',
+        choices=FORMATS,
+        default=[],
+        help="layouts beside MMPose's and COCO's: csv has a row for each person and frame, "
+        "openpose a file for each image or frame, in OpenPose's order BODY_25",
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=1,
+        metavar='N',
+        help='processes that share the files, each with its part of the CPUs '
+        '(default: %(default)s); for many files, as many as there are CPUs',
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='show the pictures; q or Escape closes the window'
+    )
     parser.add_argument('--no-draw', action='store_true', help='write JSON alone')
     parser.add_argument('--overwrite', action='store_true', help='do what is done again')
     args = parser.parse_args(argv)
-    for name in ('threads', 'max_frames'):
+    for name in ('threads', 'max_frames', 'detect_every', 'workers'):
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f'--{name.replace("_", "-")} must be positive, got {value}')

@@ -33,11 +33,13 @@ def draw_poses(
     score_thr: float = 0.3,
     boxes: np.ndarray | None = None,
     ids: Sequence[int] | None = None,
+    in_place: bool = False,
 ) -> np.ndarray:
     """Draw persons: orange on their left, blue on their right, green between.
 
     Args:
-        image (np.ndarray): uint8 in shape (H, W, 3), BGR; left as it is.
+        image (np.ndarray): uint8 in shape (H, W, 3), BGR; left as it is
+            unless ``in_place``.
         keypoints (np.ndarray): (x, y) in pixels, in shape (N, K, 2).
         scores (np.ndarray): Scores in shape (N, K).
         names (Sequence[str]): The K keypoints' names.
@@ -48,11 +50,13 @@ def draw_poses(
             (N, 4). Default: None.
         ids (Sequence[int], optional): N numbers to write beside the persons.
             Default: None.
+        in_place (bool): Draw into ``image`` itself, which spares a copy of
+            each frame of a video. Default: False.
 
     Returns:
         np.ndarray: The picture, in the shape of ``image``.
     """
-    picture = image.copy()
+    picture = image if in_place else image.copy()
     # lines and circles in 1/8 px
     shift = 3
     limit = 4.0 * max(image.shape[:2])

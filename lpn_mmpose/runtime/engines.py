@@ -2,10 +2,11 @@
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -73,6 +74,28 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+class Tensor(NamedTuple):
+    """An input or output of a model.
+
+    Args:
+        name (str): Its name.
+        dtype (str): NumPy's name of its type.
+        shape (tuple[int | None]): Its size in each dimension; None where any is possible.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        """Describe it as in ``images float32 (?, 3, 416, 416)``."""
+        return f'{self.name} {self.dtype} ({", ".join(str(n or "?") for n in self.shape)})'
+
+
+#: Takes the inputs and outputs of a model without metadata.
+Describe = Callable[[list[Tensor], list[Tensor]], model_meta.ModelMeta]
+
+
 class Engine:
     """A loaded model.
 
@@ -82,9 +105,12 @@ class Engine:
     Args:
         path (Path): Model file.
         threads (int): Threads to use.
+        describe (Callable, optional): Gives the metadata of a model that has
+            none; None to refuse it. Default: None.
 
     Attributes:
         meta (ModelMeta): What the model says about itself.
+        inputs, outputs (list[Tensor]): What it takes and gives.
         batch (int, optional): Images it takes at once; None for any number.
 
     Raises:
@@ -94,15 +120,17 @@ class Engine:
 
     #: Name of the engine's package.
     package: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.path, self.threads = path.resolve(), threads
+    def __init__(self, path: Path, threads: int, describe: Describe | None = None) -> None:
+        self.path, self.threads, self._describe = path.resolve(), threads, describe
         self._start()
         _ENGINES.add(self)
 
     def _start(self) -> None:
         self._lock = Lock()
-        path = self.path
+        path, describe = self.path, self._describe
         try:
             text = self._load()
         except ImportError as error:
@@ -111,6 +139,13 @@ class Engine:
             ) from error
         except Exception as error:  # of each engine's own classes
             raise InputError(f'model {path} cannot be loaded by {self.package}: {error}') from error
+        self.batch = self.inputs[0].shape[0] if self.inputs[0].shape else None
+        if text is None and describe is not None:
+            self.meta = describe(self.inputs, self.outputs)
+            self._input_name = self.inputs[0].name
+            self._output_names = [output.name for output in self.outputs]
+            self._loaded = True
+            return
         if text is None:
             raise InputError(
                 f'model {path} lacks the metadata {model_meta.KEY!r}: export '
@@ -120,12 +155,14 @@ class Engine:
             self.meta = model_meta.ModelMeta.from_json(text)
         except ValueError as error:
             raise InputError(f'model {path}: {error}') from error
+        self._input_name = model_meta.INPUT_NAME
+        self._output_names = model_meta.OUTPUT_NAMES[self.meta.outputs]
         self._check_graph()
         self._loaded = True
 
     def __reduce__(self):
         """Let copies and unpickled ones load the model themselves."""
-        return type(self), (self.path, self.threads)
+        return type(self), (self.path, self.threads, self._describe)
 
     def _check_graph(self) -> None:
         """Check that the graph is the one that the metadata describe.
@@ -133,7 +170,7 @@ class Engine:
         Raises:
             InputError: If it is not.
         """
-        name, shape = self._input
+        name, _, shape = self.inputs[0]
         width, height = self.meta.input_size
         wanted = (self.batch, height, width, 3)
         if name != model_meta.INPUT_NAME or len(shape) != 4:
@@ -150,8 +187,10 @@ class Engine:
             raise InputError(f'model {self.path} has no output {", ".join(sorted(missing))}')
 
     def _check_outputs(self, arrays: Sequence[np.ndarray], count: int) -> None:
-        """Check the shapes of what the model gave for ``count`` images."""
+        """Check the shapes of what an export of this package gave for ``count`` images."""
         meta = self.meta
+        if meta.outputs not in model_meta.OUTPUT_NAMES:
+            return
         if meta.outputs == 'boxes':
             candidates = arrays[0].shape[1:2]
             wanted = [(count, *candidates, 4), (count, *candidates)]
@@ -169,8 +208,7 @@ class Engine:
     def _load(self) -> str | None:
         """Load the model and return the metadata's text.
 
-        Sets ``batch``, ``_input`` (name and shape of the input; a dimension
-        that is free is no int) and ``_outputs`` (names of the outputs).
+        Sets ``inputs``, ``outputs`` and ``_outputs``, all names of the outputs.
         """
         raise NotImplementedError
 
@@ -189,11 +227,13 @@ class Engine:
         takes images of its own as long as there are enough.
 
         Args:
-            images (np.ndarray): uint8 in shape (N, h, w, 3).
+            images (np.ndarray): uint8 in shape (N, h, w, 3); what ``inputs`` says
+                if the model is no export of this package.
 
         Returns:
             list[np.ndarray]: The model's outputs, N rows each, in the order
-            of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`.
+            of :data:`lpn_mmpose.runtime.model_meta.OUTPUT_NAMES`, or of
+            ``outputs``.
 
         Raises:
             InputError: If the graph fails, or gives other shapes than its
@@ -270,17 +310,22 @@ class OnnxRuntimeEngine(Engine):
     def _load(self) -> str | None:
         self._session = onnxruntime_session(str(self.path), self.threads)
         self._single = None
-        first = self._session.get_inputs()[0]
-        self._input = first.name, list(first.shape)
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        batch = first.shape[0]
-        self.batch = batch if isinstance(batch, int) else None
+        self.inputs = list(map(self._tensor, self._session.get_inputs()))
+        self.outputs = list(map(self._tensor, self._session.get_outputs()))
+        self._outputs = [output.name for output in self.outputs]
         properties = self._session.get_modelmeta().custom_metadata_map
         return properties.get(model_meta.KEY)
 
+    @staticmethod
+    def _tensor(value) -> Tensor:
+        dtype = value.type.removeprefix('tensor(').removesuffix(')')
+        dtype = {'float': 'float32', 'double': 'float64'}.get(dtype, dtype)
+        return Tensor(
+            value.name, dtype, tuple(n if isinstance(n, int) else None for n in value.shape)
+        )
+
     def _run(self, session, images: np.ndarray) -> list[np.ndarray]:
-        names = model_meta.OUTPUT_NAMES[self.meta.outputs]
-        return session.run(names, {model_meta.INPUT_NAME: images})
+        return session.run(self._output_names, {self._input_name: images})
 
     def _infer(self, images: np.ndarray) -> list[np.ndarray]:
         return self._run(self._session, images)
@@ -305,9 +350,8 @@ class OpenVinoEngine(Engine):
         import openvino
 
         model = openvino.Core().read_model(self.path)
-        first = model.inputs[0]
-        shape = [None if side.is_dynamic else side.get_length() for side in first.partial_shape]
-        self._input, self.batch = (first.get_any_name(), shape), shape[0]
+        self.inputs = list(map(self._tensor, model.inputs))
+        self.outputs = list(map(self._tensor, model.outputs))
         self._outputs = [name for output in model.outputs for name in output.get_names()]
         self._model = self._compile(model, streams=1)
         self._requests = None
@@ -316,6 +360,16 @@ class OpenVinoEngine(Engine):
             if model.has_rt_info(keys):
                 return model.get_rt_info(keys).astype(str)
         return None
+
+    @staticmethod
+    def _tensor(value) -> Tensor:
+        shape = value.get_partial_shape()
+        sizes = () if shape.rank.is_dynamic else shape
+        return Tensor(
+            value.any_name,
+            value.element_type.to_dtype().name,
+            tuple(None if n.is_dynamic else n.get_length() for n in sizes),
+        )
 
     def _compile(self, model, streams: int):
         import openvino
@@ -334,10 +388,10 @@ class OpenVinoEngine(Engine):
     def _infer(self, images: np.ndarray) -> list[np.ndarray]:
         with self._lock:  # the compiled model has one request
             results = self._model(images, share_inputs=True)
-        return [results[name] for name in model_meta.OUTPUT_NAMES[self.meta.outputs]]
+        return [results[name] for name in self._output_names]
 
     def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        names = model_meta.OUTPUT_NAMES[self.meta.outputs]
+        names = self._output_names
         with self._lock:
             if self._requests is None:
                 model = self._compile(self.path, streams=self.threads)
@@ -347,7 +401,7 @@ class OpenVinoEngine(Engine):
                 for start in range(0, len(parts), self.threads):
                     running = list(zip(self._requests, parts[start : start + self.threads]))
                     for request, part in running:
-                        request.start_async({model_meta.INPUT_NAME: part}, share_inputs=True)
+                        request.start_async({self._input_name: part}, share_inputs=True)
                     for request, _ in running:
                         request.wait()  # raises what went wrong in the request
                         results.append([request.get_tensor(name).data.copy() for name in names])
@@ -361,7 +415,11 @@ ENGINES = {cls.package: cls for cls in (OnnxRuntimeEngine, OpenVinoEngine)}
 
 
 def load_engine(
-    model: str | Path, task: str, backend: str | None = None, threads: int | None = None
+    model: str | Path,
+    task: str,
+    backend: str | None = None,
+    threads: int | None = None,
+    describe: Describe | None = None,
 ) -> Engine:
     """Load an exported model.
 
@@ -372,6 +430,7 @@ def load_engine(
             the one that the file's suffix belongs to. Default: None.
         threads (int, optional): Threads to use; None for all CPUs.
             Default: None.
+        describe (Callable, optional): See :class:`Engine`. Default: None.
 
     Raises:
         InputError: If the model cannot be found or used, or is for another
@@ -391,7 +450,7 @@ def load_engine(
             f'model {path} is for openvino, and the backend is '
             'onnxruntime: export it with --format onnx'
         )
-    engine = ENGINES[backend](path, threads or cpu_count())
+    engine = ENGINES[backend](path, threads or cpu_count(), describe)
     if engine.meta.task != task:
         raise InputError(f'model {path} is for {engine.meta.task}, and one for {task} is needed')
     return engine

@@ -145,12 +145,12 @@ def find_inputs(text: str, out: Path | None = None) -> list[Input]:
     else:
         raise InputError(f'{path} does not exist')
     names = [file.relative_to(folder) for file in files]
-    stems = Counter(name.with_suffix('') for name in names)
+    stems, taken = Counter(name.with_suffix('') for name in names), set(names)
     inputs = []
     for file, name in zip(files, names):
         stem = name.with_suffix('')
         # the whole name where another file's results would have the same
-        key = name if stems[stem] > 1 or stem in names else stem
+        key = name if stems[stem] > 1 or stem in taken else stem
         inputs.append(Input(str(file), name.as_posix(), key.as_posix(), is_video(file)))
     return inputs
 

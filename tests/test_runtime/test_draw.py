@@ -69,3 +69,10 @@ def test_far_outside_and_nobody():
         )
         == 0
     ).all()
+
+
+def test_in_place():
+    image = np.full((100, 120, 3), 128, np.uint8)
+    picture = draw_poses(image, POINTS, np.ones((1, 3)), NAMES, SKELETON, in_place=True)
+    assert picture is image
+    np.testing.assert_array_equal(picture, draw([1, 1, 1]))
