@@ -1,5 +1,6 @@
 """Signals, kills, full disks and second runs, while a training goes on."""
 
+import ctypes
 import os
 import resource
 import signal
@@ -39,6 +40,24 @@ def small_config(work_dir, resume=False):
     cfg.default_hooks.logger.interval = 1
     cfg.update(work_dir=str(work_dir), resume=resume, experiment_name=work_dir.name)
     return cfg
+
+
+class _Stack(ctypes.Structure):
+    _fields_ = [('sp', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)]
+
+
+@pytest.fixture(autouse=True)
+def signals_on_the_plain_stack():
+    """Leave out the small stack that pytest's faulthandler gives to signals.
+
+    Once OpenVINO has used AMX in this process, a signal's frame no longer fits into it, and the
+    system ends the process. Trainings have no such stack.
+    """
+    libc, former = ctypes.CDLL(None), _Stack()
+    disabled = _Stack(None, 2, 0)  # SS_DISABLE
+    assert libc.sigaltstack(ctypes.byref(disabled), ctypes.byref(former)) == 0
+    yield
+    libc.sigaltstack(ctypes.byref(former), None)
 
 
 class Signal(Hook):
