@@ -112,9 +112,22 @@ def make_lspet(root: Path, count: int = 4) -> None:
         make_coco_style(root / f'annotations/lspet_{split}.json', root / 'images', count, 14)
 
 
+def make_body19(root: Path) -> None:
+    """LSP, MPII and COCO as COCO-style JSON, for the joint training."""
+    for split in ('train', 'val'):
+        make_coco_style(root / f'lsp/annotations/lsp_{split}.json', root / 'lsp/images', 4, 14)
+        make_coco_style(
+            root / f'mpii/annotations/mpii_coco_{split}.json', root / 'mpii/images', 4, 16
+        )
+        make_coco_style(
+            root / f'coco/annotations/coco_{split}.json', root / 'coco/train2017', 4, 17
+        )
+
+
 def make_all(folder: Path) -> Path:
     """Make every dataset under ``folder/data`` and return ``folder``."""
     make_coco(folder / 'data/coco')
     make_mpii(folder / 'data/mpii')
     make_lspet(folder / 'data/lspet')
+    make_body19(folder / 'data')
     return folder

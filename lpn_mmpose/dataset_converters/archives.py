@@ -42,7 +42,7 @@ def target_of(name: str, dataset: str) -> str:
         str: Its path in the dataset's folder, empty for other files.
 
     Example:
-        >>> from lpn_mmpose.converters.archives import target_of
+        >>> from lpn_mmpose.dataset_converters.archives import target_of
         >>> target_of('annotations/person_keypoints_val2017.json', 'coco')
         'annotations/person_keypoints_val2017.json'
         >>> target_of('annot/valid.json', 'mpii')

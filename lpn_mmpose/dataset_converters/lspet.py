@@ -49,7 +49,7 @@ _IMAGE_NAME = re.compile(r'im(\d+)\.jpg')
 
 
 @dataclass
-class LspetSummary:
+class LeedsSummary:
     """What one split's conversion kept and what it left out."""
 
     split: str
@@ -90,18 +90,35 @@ def keypoints_bbox(
     return [round(float(v), 2) for v in (x1, y1, x2 - x1, y2 - y1)]
 
 
-def _load_joints(src: Path) -> np.ndarray:
+def load_joints(src: Path, axes: tuple[int, int, int] = (0, 1, 2)) -> np.ndarray:
+    """Read ``joints.mat`` of a Leeds data set.
+
+    Args:
+        src (Path): Folder with ``joints.mat``.
+        axes (tuple[int, int, int]): Which axes of the file are the joints,
+            their three values and the photographs.
+
+    Returns:
+        np.ndarray: Shape (14, 3, N): x, y in pixels and the third value.
+
+    Raises:
+        FileNotFoundError: If the file is missing.
+        ValueError: If it has no such array.
+    """
     from scipy.io import loadmat
 
     path = src / 'joints.mat'
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path} not found: SRC must hold joints.mat and images/ as the '
-            'LSP Extended archive has them'
+            f'{path} not found: SRC must hold joints.mat and images/ as the archive has them'
         )
     joints = loadmat(path).get('joints')
+    if joints is not None and joints.ndim == 3:
+        joints = joints.transpose(axes)
     if joints is None or joints.shape[:2] != (14, 3):
-        raise ValueError(f'{path} has no array "joints" of shape (14, 3, N)')
+        shape = ['14', '3', 'N']
+        shape = ', '.join(shape[axes.index(i)] for i in range(3))
+        raise ValueError(f'{path} has no array "joints" of shape ({shape})')
     return joints
 
 
@@ -129,9 +146,97 @@ def _load_splits(src: Path, splits_file: Path | None, num_images: int) -> dict[s
     return splits
 
 
+def convert_split(
+    src: Path,
+    joints: np.ndarray,
+    split: str,
+    names: Sequence[str],
+    dst: str,
+    prefix: str,
+    min_joints: int,
+    margin: float,
+) -> LeedsSummary:
+    """Write the COCO-style JSON of one split of a Leeds data set.
+
+    Labelled joints outside the image get visibility 0.
+
+    Args:
+        src (Path): Folder with ``images/``.
+        joints (np.ndarray): Joints in the order of ``LSPET_KEYPOINTS`` in
+            shape (14, 3, N): x, y in pixels and COCO's visibility. Photograph
+            ``im<i>.jpg`` is at i - 1.
+        split (str): The split's name.
+        names (Sequence[str]): Names of its images.
+        dst (str): Folder to write ``<prefix>_<split>.json`` to; made if
+            missing.
+        prefix (str): See ``dst``.
+        min_joints (int): Images with fewer labelled joints are left out.
+        margin (float): See :func:`keypoints_bbox`.
+
+    Returns:
+        LeedsSummary: The counts.
+
+    Raises:
+        FileNotFoundError: If ``images/`` or all of the images are missing.
+    """
+    from PIL import Image
+    from tqdm import tqdm
+
+    dst = Path(dst)
+    if not (src / 'images').is_dir():
+        raise FileNotFoundError(f'{src / "images"} not found')
+    summary = LeedsSummary(split)
+    images, annotations = [], []
+    for name in tqdm(names, desc=split, unit='img'):
+        path = src / 'images' / name
+        match = _IMAGE_NAME.fullmatch(name)
+        if not match or not path.is_file():
+            summary.images_missing.append(name)
+            continue
+        image_id = int(match[1])
+        with Image.open(path) as image:
+            width, height = image.size
+        person = joints[_TO_CROWDPOSE, :, image_id - 1]
+        labelled = person[:, 2] > 0
+        inside = ((person[:, :2] >= 0) & (person[:, :2] < (width, height))).all(1)
+        summary.joints_unlabelled += int((~labelled).sum())
+        summary.joints_outside += int((labelled & ~inside).sum())
+        labelled &= inside
+        if labelled.sum() < max(min_joints, 1):
+            summary.images_too_few_joints.append(name)
+            continue
+        keypoints = np.where(labelled[:, None], person.round(2), 0.0)
+        bbox = keypoints_bbox(person[labelled, :2], (width, height), margin)
+        images.append(dict(id=image_id, file_name=name, width=width, height=height))
+        annotations.append(
+            dict(
+                id=image_id,
+                image_id=image_id,
+                category_id=1,
+                iscrowd=0,
+                num_keypoints=int(labelled.sum()),
+                keypoints=keypoints.ravel().tolist(),
+                bbox=bbox,
+                area=round(bbox[2] * bbox[3], 2),
+            )
+        )
+        summary.keypoints += int(labelled.sum())
+    if not images:
+        raise FileNotFoundError(
+            f'none of the {len(names)} images of split {split!r} can be used from {src / "images"}'
+        )
+    summary.images = len(images)
+    category = dict(id=1, name='person', keypoints=list(CROWDPOSE_KEYPOINTS))
+    dst.mkdir(parents=True, exist_ok=True)
+    (dst / f'{prefix}_{split}.json').write_text(
+        json.dumps(dict(images=images, annotations=annotations, categories=[category]))
+    )
+    return summary
+
+
 def convert_lspet(
     src: str, dst: str, splits_file: str | None = None, min_joints: int = 4, margin: float = 0.1
-) -> list[LspetSummary]:
+) -> list[LeedsSummary]:
     """Write one COCO-style JSON per split, keypoints in CrowdPose's order.
 
     Unlabelled joints, and labelled ones outside the image, get visibility 0
@@ -151,72 +256,19 @@ def convert_lspet(
         margin (float): See :func:`keypoints_bbox`. Default: 0.1.
 
     Returns:
-        list[LspetSummary]: The counts of each split.
+        list[LeedsSummary]: The counts of each split.
 
     Raises:
         FileNotFoundError: If ``joints.mat``, ``images/`` or the splits file
             is missing, or none of a split's images is there.
         ValueError: If ``joints.mat`` or the splits file is not as described.
     """
-    from PIL import Image
-    from tqdm import tqdm
-
-    src, dst = Path(src), Path(dst)
-    joints = _load_joints(src)
-    if not (src / 'images').is_dir():
-        raise FileNotFoundError(f'{src / "images"} not found')
+    src = Path(src)
+    joints = load_joints(src)
     splits = _load_splits(src, splits_file, joints.shape[2])
-
-    dst.mkdir(parents=True, exist_ok=True)
-    summaries = []
-    for split, names in splits.items():
-        summary = LspetSummary(split)
-        images, annotations = [], []
-        for name in tqdm(names, desc=split, unit='img'):
-            path = src / 'images' / name
-            match = _IMAGE_NAME.fullmatch(name)
-            if not match or not path.is_file():
-                summary.images_missing.append(name)
-                continue
-            image_id = int(match[1])
-            with Image.open(path) as image:
-                width, height = image.size
-            person = joints[_TO_CROWDPOSE, :, image_id - 1]
-            labelled = person[:, 2] > 0
-            inside = ((person[:, :2] >= 0) & (person[:, :2] < (width, height))).all(1)
-            summary.joints_unlabelled += int((~labelled).sum())
-            summary.joints_outside += int((labelled & ~inside).sum())
-            labelled &= inside
-            if labelled.sum() < max(min_joints, 1):
-                summary.images_too_few_joints.append(name)
-                continue
-            keypoints = np.zeros((14, 3))
-            keypoints[labelled, :2] = person[labelled, :2].round(2)
-            keypoints[labelled, 2] = 2
-            bbox = keypoints_bbox(person[labelled, :2], (width, height), margin)
-            images.append(dict(id=image_id, file_name=name, width=width, height=height))
-            annotations.append(
-                dict(
-                    id=image_id,
-                    image_id=image_id,
-                    category_id=1,
-                    iscrowd=0,
-                    num_keypoints=int(labelled.sum()),
-                    keypoints=keypoints.ravel().tolist(),
-                    bbox=bbox,
-                    area=round(bbox[2] * bbox[3], 2),
-                )
-            )
-            summary.keypoints += int(labelled.sum())
-        if not images:
-            raise FileNotFoundError(
-                f'none of the {len(names)} images of split {split!r} can be '
-                f'used from {src / "images"}'
-            )
-        summary.images = len(images)
-        category = dict(id=1, name='person', keypoints=list(CROWDPOSE_KEYPOINTS))
-        (dst / f'lspet_{split}.json').write_text(
-            json.dumps(dict(images=images, annotations=annotations, categories=[category]))
-        )
-        summaries.append(summary)
-    return summaries
+    labelled = joints[:, 2] > 0
+    joints = np.stack([joints[:, 0], joints[:, 1], 2 * labelled], axis=1)
+    return [
+        convert_split(src, joints, split, names, dst, 'lspet', min_joints, margin)
+        for split, names in splits.items()
+    ]

@@ -6,6 +6,13 @@ import numpy as np
 from mmpose.evaluation.metrics import PCKAccuracy
 from mmpose.registry import METRICS
 
+#: The joints of arms and legs, which every layout of bodies has.
+LIMB_JOINTS = tuple(
+    f'{side}_{joint}'
+    for joint in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+    for side in ('left', 'right')
+)
+
 #: Torso diagonals in the order in which they are tried.
 DIAGONALS = (('left_shoulder', 'right_hip'), ('right_shoulder', 'left_hip'))
 
@@ -68,12 +75,19 @@ class TorsoPCKAccuracy(PCKAccuracy):
 
     Args:
         thr (Sequence[float]): Thresholds. Default: ``(0.2, 0.1)``.
+        keypoints (Sequence[str], optional): Names of the keypoints that
+            count. Default: all.
+        by_dataset (bool): Whether to evaluate the samples of each
+            ``dataset_name`` on their own, as those of
+            :class:`lpn_mmpose.datasets.NamedCombinedDataset`. Default: False.
         collect_device (str): See :class:`PCKAccuracy`. Default: ``'cpu'``.
         prefix (str, optional): Prefix of the metric names. Default:
             ``'torso'``.
 
     The metrics are ``PCK@0.2``, ``PCK@0.1`` (means, from 0 to 1) and
-    ``PCK@0.2/<keypoint name>`` for the first threshold.
+    ``PCK@0.2/<keypoint name>`` for the first threshold. With ``by_dataset``
+    each of them has the name of the data set in front of it, and ``PCK@0.2``
+    and ``PCK@0.1`` are the means over the data sets.
     """
 
     default_prefix = 'torso'
@@ -81,25 +95,51 @@ class TorsoPCKAccuracy(PCKAccuracy):
     def __init__(
         self,
         thr: Sequence[float] = (0.2, 0.1),
+        keypoints: Sequence[str] | None = None,
+        by_dataset: bool = False,
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(norm_item=(), collect_device=collect_device, prefix=prefix)
         self.thr = tuple(thr)
+        self.keypoints = keypoints
+        self.by_dataset = by_dataset
+
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+        """Keep a batch's keypoints and the names of their data sets."""
+        super().process(data_batch, data_samples)
+        for result, sample in zip(self.results[-len(data_samples) :], data_samples):
+            result['dataset_name'] = sample.get('dataset_name')
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the metrics from the results of all batches.
 
         Args:
-            results (list): ``pred_coords``, ``gt_coords`` and ``mask`` of
-                each person, as :meth:`PCKAccuracy.process` keeps them.
+            results (list): ``pred_coords``, ``gt_coords``, ``mask`` and
+                ``dataset_name`` of each person, as :meth:`process` keeps
+                them.
 
         Returns:
             dict[str, float]: See the class.
 
         Raises:
-            ValueError: If no person has a torso diagonal labelled.
+            ValueError: If no person (of a data set) has a torso diagonal
+                labelled.
         """
+        if not self.by_dataset:
+            return self._evaluate(results)
+        parts: dict[str, list] = {}
+        for result in results:
+            parts.setdefault(result['dataset_name'], []).append(result)
+        metrics = {}
+        for name, part in parts.items():
+            for metric, value in self._evaluate(part).items():
+                metrics[f'{name}/{metric}'] = value
+        for thr in self.thr:
+            metrics[f'PCK@{thr}'] = float(np.mean([metrics[f'{name}/PCK@{thr}'] for name in parts]))
+        return metrics
+
+    def _evaluate(self, results: list) -> dict[str, float]:
         pred, gt, labelled = (
             np.concatenate([result[key] for result in results])
             for key in ('pred_coords', 'gt_coords', 'mask')
@@ -112,6 +152,9 @@ class TorsoPCKAccuracy(PCKAccuracy):
                 f'{DIAGONALS} labelled: PCK has no unit'
             )
         error = np.linalg.norm(pred - gt, axis=-1)
+        if self.keypoints is not None:
+            kept = [names.index(name) for name in self.keypoints]
+            error, labelled, names = error[:, kept], labelled[:, kept], list(self.keypoints)
 
         metrics = {}
         for thr in self.thr:

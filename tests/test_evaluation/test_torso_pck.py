@@ -18,12 +18,21 @@ def person(torso=100.0, **errors):
     return pred, truth, np.ones((1, 14))
 
 
-def evaluate(*persons, thr=(0.2, 0.1)):
-    metric = TorsoPCKAccuracy(thr=thr)
+def evaluate(*persons, thr=(0.2, 0.1), datasets=None, **kwargs):
+    metric = TorsoPCKAccuracy(thr=thr, **kwargs)
     metric.dataset_meta = dict(keypoint_id2name=dict(enumerate(NAMES)))
-    for pred, truth, visible in persons:
+    for (pred, truth, visible), dataset in zip(persons, datasets or [None] * len(persons)):
         gt = InstanceData(keypoints=truth, keypoints_visible=visible)
-        metric.process([], [dict(pred_instances=dict(keypoints=pred), gt_instances=gt.to_dict())])
+        metric.process(
+            [],
+            [
+                dict(
+                    pred_instances=dict(keypoints=pred),
+                    gt_instances=gt.to_dict(),
+                    dataset_name=dataset,
+                )
+            ],
+        )
     return metric.evaluate(len(persons))
 
 
@@ -64,3 +73,22 @@ def test_person_without_torso_is_left_out():
     assert metrics['torso/PCK@0.2'] == 1
     with pytest.raises(ValueError, match='torso'):
         evaluate((pred, truth, visible))
+
+
+def test_each_dataset_and_their_mean():
+    persons = [person(neck=90.0), person(), person(left_wrist=90.0, right_knee=15.0)]
+    metrics = evaluate(*persons, datasets=['a', 'b', 'b'], by_dataset=True)
+    assert metrics['torso/a/PCK@0.2'] == pytest.approx(13 / 14)
+    assert metrics['torso/b/PCK@0.2'] == pytest.approx(13.5 / 14)
+    assert metrics['torso/b/PCK@0.2/left_wrist'] == 0.5
+    assert metrics['torso/PCK@0.2'] == pytest.approx(13.25 / 14)
+    assert metrics['torso/PCK@0.1'] == pytest.approx(13 / 14)
+
+
+def test_some_keypoints():
+    """Others neither count nor are listed; the torso needs not be one."""
+    pair = person(neck=90.0, left_wrist=90.0), person(neck=90.0)
+    metrics = evaluate(*pair, keypoints=['left_wrist', 'right_wrist'])
+    assert metrics['torso/PCK@0.2'] == 0.75
+    assert metrics['torso/PCK@0.2/right_wrist'] == 1
+    assert 'torso/PCK@0.2/neck' not in metrics
