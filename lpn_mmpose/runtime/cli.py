@@ -23,6 +23,7 @@ from .download import known_detectors
 from .drawing import draw_poses
 from .engines import cpu_count, find_exported_model
 from .formats import CsvWriter, write_openpose
+from .layouts import LAYOUTS
 from .locking import folder_locked
 from .media import (
     IMAGE_SUFFIXES,
@@ -57,6 +58,7 @@ WHOLE_PICTURE = (
 SETTINGS = (
     'model',
     'backend',
+    'layout',
     'bboxes',
     'bbox_thr',
     'bbox_category',
@@ -195,7 +197,7 @@ class App:
             raise InputError('--show cannot be with --workers or --no-draw')
         self.window = Window() if args.show else None
         threads = args.threads or max(cpu_count() // args.workers, 1)
-        self.pose = PoseRuntime(args.model, args.backend, threads)
+        self.pose = PoseRuntime(args.model, args.backend, threads, layout=args.layout)
         self.detector = None
         if args.det:
             self.detector = PersonDetector(
@@ -572,6 +574,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--backend', choices=('onnxruntime', 'openvino'), help="default: by the model's suffix"
+    )
+    parser.add_argument(
+        '--layout',
+        choices=tuple(LAYOUTS),
+        help="keypoints of another data set; default: the model's own",
     )
     parser.add_argument('--threads', type=int, help='of the engine; default: all CPUs')
     parser.add_argument(

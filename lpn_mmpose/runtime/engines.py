@@ -18,6 +18,8 @@ from . import model_meta
 WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
 #: Pixels of a batch that are taken for a model's.
 MAX_PIXELS = 2**28
+#: Short names of the models there, as the model index has them.
+ALIASES = {'lpn50-lsp': 'lpn50_lspet-128x128', 'lpn50-body': 'lpn50_body19-128x128'}
 #: What a model's file may end with, and the engine that it is for.
 SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 
@@ -26,8 +28,8 @@ def find_exported_model(model: str | Path, folder: Path = WEIGHTS_DIR) -> Path:
     """Find the file of an exported model.
 
     Args:
-        model (str | Path): Its path, or the name of a file in ``folder`` with
-            or without suffix.
+        model (str | Path): Its path, the name of a file in ``folder`` with
+            or without suffix, or one of ``ALIASES``.
         folder (Path): Default: the package's ``weights``.
 
     Raises:
@@ -35,7 +37,8 @@ def find_exported_model(model: str | Path, folder: Path = WEIGHTS_DIR) -> Path:
     """
     path = Path(model)
     candidates = [path, folder / path]
-    candidates += [folder / f'{model}{suffix}' for suffix in SUFFIXES]
+    stem = ALIASES.get(str(model).lower(), model)
+    candidates += [folder / f'{stem}{suffix}' for suffix in SUFFIXES]
     for candidate in candidates:
         if candidate.is_file():
             return candidate

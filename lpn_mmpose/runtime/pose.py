@@ -8,6 +8,7 @@ import numpy as np
 
 from . import topdown
 from .engines import load_engine
+from .layouts import to_layout
 from .media import as_image
 from .model_meta import PoseMeta
 
@@ -40,9 +41,13 @@ class PoseRuntime:
             Default: None.
         max_batch (int): Persons that are cut out and decoded at once, which
             bounds the memory. Default: 16.
+        layout (str, optional): Give the keypoints of ``'coco'``,
+            ``'crowdpose'`` or ``'mpii'``, if the model has them; None for the
+            model's own. Default: None.
 
     Attributes:
-        meta (PoseMeta): What the model says about itself.
+        meta (PoseMeta): What the model says about itself, with the keypoints
+            of ``layout``.
 
     Raises:
         InputError: If the model cannot be used. It is a ValueError.
@@ -64,11 +69,16 @@ class PoseRuntime:
         backend: str | None = None,
         threads: int | None = None,
         max_batch: int = 16,
+        layout: str | None = None,
     ) -> None:
         if max_batch < 1:
             raise ValueError(f'max_batch must be positive, got {max_batch!r}')
         self._engine = load_engine(model, 'pose', backend, threads)
         self.meta: PoseMeta = self._engine.meta
+        self._num_keypoints = len(self.meta.keypoint_names)
+        self._layout = None
+        if layout is not None:
+            self._layout, self.meta = to_layout(self.meta, layout)
         self.max_batch = max_batch
 
     def __call__(
@@ -122,14 +132,15 @@ class PoseRuntime:
             self.meta.bbox_padding,
         )
         owners = np.repeat(np.arange(len(images)), counts)
-        num_keypoints = len(self.meta.keypoint_names)
-        keypoints = np.empty((len(center), num_keypoints, 2), np.float32)
-        scores = np.empty((len(center), num_keypoints), np.float32)
+        keypoints = np.empty((len(center), self._num_keypoints, 2), np.float32)
+        scores = np.empty((len(center), self._num_keypoints), np.float32)
         for start in range(0, len(center), self.max_batch):
             part = slice(start, start + self.max_batch)
             crops = self._crop(images, owners[part], center[part], scale[part])
             coords, scores[part], size = self._decode(self._engine(crops))
             keypoints[part] = topdown.to_image(coords, center[part], scale[part], size)
+        if self._layout:
+            keypoints, scores = self._layout(keypoints, scores)
         ends = np.cumsum(counts)
         return [
             (keypoints[end - count : end], scores[end - count : end])
