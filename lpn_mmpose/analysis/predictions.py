@@ -70,7 +70,9 @@ def keypoint_meta(cfg: Config) -> dict:
         dict: See :func:`parse_pose_metainfo`.
     """
     init_default_scope(cfg.get('default_scope', 'mmpose'))
-    dataset = next(innermost_datasets(cfg.test_dataloader.dataset))
+    dataset = cfg.test_dataloader.dataset
+    if not dataset.get('metainfo'):  # that of a wrapper is of all its datasets
+        dataset = next(innermost_datasets(dataset))
     return parse_pose_metainfo(dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO)
 
 

@@ -79,12 +79,18 @@ def innermost_datasets(dataset: dict) -> Iterator[dict]:
         yield from innermost_datasets(other)
 
 
+def _pipeline(dataset: dict) -> list[dict]:
+    """Return the steps inside a wrapper, of its first dataset, and its own after them."""
+    inner = [dataset.get('dataset'), *dataset.get('datasets', [])]
+    first = next(filter(None, inner), None)
+    return [*(_pipeline(first) if first else []), *(dataset.get('pipeline') or [])]
+
+
 def test_pipeline(cfg: Config) -> list[dict]:
     """Return the pipeline of a config's test data, empty if it has none."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset')
     if dataset:
-        for inner in innermost_datasets(dataset):
-            return inner.get('pipeline') or []
+        return _pipeline(dataset)
     return cfg.get('test_pipeline') or []
 
 

@@ -5,7 +5,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from synthetic import make_all
 
+from lpn_mmpose.analysis.predictions import keypoint_meta
 from lpn_mmpose.datasets import NamedCombinedDataset
+from lpn_mmpose.utils import config
 
 CONFIG = (
     Path(__file__).parents[2]
@@ -68,3 +70,16 @@ def test_joints_keep_their_places(settings):
 def test_names_must_be_different_and_as_many(settings, names):
     with pytest.raises(ValueError, match='4 different'):
         NamedCombinedDataset(**{**settings, 'names': names})
+
+
+def test_tools_see_the_wrappers_keypoints_and_pipeline():
+    cfg = Config.fromfile(CONFIG)
+    assert [step['type'] for step in config.test_pipeline(cfg)] == [
+        'KeypointConverter',
+        'LoadImage',
+        'GetBBoxCenterScale',
+        'TopdownAffine',
+        'PackPoseInputs',
+    ]
+    meta = keypoint_meta(cfg)
+    assert meta['num_keypoints'] == 19 and meta['keypoint_id2name'][17] == 'head'
