@@ -70,6 +70,42 @@ def test_table_of_held_out_sets(tmp_path, run):
     assert rows == {name: '1.000' for name in LIMB_JOINTS if name != 'left_knee'}
 
 
+def test_blazepose(tmp_path, run, monkeypatch):
+    """A stand-in finds the first of two persons, all but its left wrist."""
+    ann_file = tmp_path / 'lspet/annotations/lspet_val.json'
+    coco = make_coco_style(ann_file, tmp_path / 'lspet/images', 2, 14)
+    write(ann_file, coco, CROWDPOSE_KEYPOINTS)
+    truth = np.reshape(coco['annotations'][0]['keypoints'], (14, 3))[:, :2]
+    points = np.zeros((33, 2))
+    # CrowdPose's limbs come in pairs from the shoulders down, BlazePose's too
+    points[[*range(11, 17), *range(23, 29)]] = truth[:12] / (120, 160)
+    points[15] += 1
+    landmarks = SimpleNamespace(landmark=[SimpleNamespace(x=x, y=y) for x, y in points])
+    answers = iter([landmarks, None])
+
+    class Pose:
+        def __init__(self, **_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def process(self, image):
+            return SimpleNamespace(pose_landmarks=next(answers))
+
+    fake = SimpleNamespace(solutions=SimpleNamespace(pose=SimpleNamespace(Pose=Pose)))
+    monkeypatch.setitem(sys.modules, 'mediapipe', fake)
+    lines = run('blazepose.py', '--data', tmp_path)
+    assert lines[0] == 'persons found: 0.500 of 2'
+    everyone, those = (float(part.split()[-1]) for part in lines[1].split(','))
+    # in image 1 the second joint is not labelled, in image 2 the third
+    assert those == pytest.approx(10 / 11, abs=6e-4)
+    assert everyone == pytest.approx((9 * 0.5 + 1 + 0 + 0) / 12, abs=6e-4)
+
+
 def test_missing_data_are_named(tmp_path, run):
     with pytest.raises(SystemExit, match='lspet_val.json not found'):
         run('evaluate.py', 'lpn50-lsp', '--data', tmp_path)
