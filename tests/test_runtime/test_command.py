@@ -591,3 +591,12 @@ def test_damaged_ledger_only_costs_time(lpn_pose, folder, tmp_path):
     status, lines, _ = lpn_pose(folder)
     assert status == 0 and lines[-4].startswith('files: 1 done, 1 done before')
     assert lpn_pose(folder)[1][-4].startswith('files: 0 done, 2 done before')
+
+
+def test_layout_that_a_model_lacks(models, folder, tmp_path, capsys):
+    args = [str(folder), '--out', str(tmp_path / 'out'), '--model', str(models['model'])]
+    with pytest.raises(SystemExit) as end:
+        main([*args, '--layout', 'crowdpose'])
+    assert end.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'crowdpose' in line and 'left_elbow' in line and 'neck' in line
