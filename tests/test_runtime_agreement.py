@@ -12,7 +12,7 @@ from random_models import save_random, spread_boxes
 from lpn_mmpose.deploy import export as deploy
 from lpn_mmpose.deploy.export import export
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
-from lpn_mmpose.runtime.engines import ENGINES
+from lpn_mmpose.runtime.engines import ENGINES, load_engine
 from lpn_mmpose.runtime.engines import find_exported_model as find_exported
 from lpn_mmpose.runtime.pose import DEFAULT_MODEL
 from lpn_mmpose.runtime.tracking import pairwise_iou
@@ -59,7 +59,7 @@ def test_the_shipped_export_is_of_the_shipped_weights():
     )
     images = deploy.check_images(meta, 2)
     difference, spread = deploy.check(
-        deploy.run_file(path, meta, images), deploy.reference(model, meta, images), meta
+        load_engine(path, 'pose')(images), deploy.reference(model, meta, images), meta
     )
     assert difference <= 2e-3 * spread
     assert path.stat().st_size < 6.2e6
