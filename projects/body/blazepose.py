@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Evaluate MediaPipe's BlazePose on held-out photographs of one person each.
 
-Needs ``mediapipe==0.10.21`` and no PyTorch: run it in an environment of its
-own. BlazePose gets the whole photograph and finds the person with its own
+Needs ``mediapipe==0.10.21``, whose requirements differ from ours: install it
+in an environment of its own and put its ``site-packages`` on ``PYTHONPATH``.
+BlazePose gets the whole photograph and finds the person with its own
 detector; where it finds nobody, all joints count as wrong. The other models'
 rows are what ``evaluate.py`` prints.
 """
