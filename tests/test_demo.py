@@ -26,7 +26,7 @@ def test_photo(tmp_path):
     assert run.returncode == 0, run.stderr
     assert 'note: ' in run.stderr and 'DET=yolox-nano' in run.stderr
     *table, drawn, json_path = run.stdout.splitlines()
-    assert table[-15].split() == ['keypoint', 'x', 'y', 'score']
+    assert table[-20].split() == ['keypoint', 'x', 'y', 'score']
     assert drawn == f'drawn  {tmp_path / "demo.jpg"}'
     assert json_path == f'JSON   {tmp_path / "demo.json"}'
 
@@ -37,12 +37,12 @@ def test_photo(tmp_path):
 
     (person,) = json.loads((tmp_path / 'demo.json').read_text())
     keypoints = np.array(person['keypoints'])
-    assert keypoints.shape == (14, 2)
-    for line, (x, y), score in zip(table[-14:], keypoints, person['keypoint_scores']):
+    assert keypoints.shape == (19, 2)
+    for line, (x, y), score in zip(table[-19:], keypoints, person['keypoint_scores']):
         assert line.split()[1:] == [f'{x:.1f}', f'{y:.1f}', f'{score:.2f}']
     # the worker stands upright: head above hips above ankles
-    y = {line.split()[0]: float(line.split()[2]) for line in table[-14:]}
-    assert y['top_head'] < y['left_hip'] < y['left_ankle']
+    y = {line.split()[0]: float(line.split()[2]) for line in table[-19:]}
+    assert y['head'] < y['left_hip'] < y['left_ankle']
 
 
 def test_folder_and_video(tmp_path):

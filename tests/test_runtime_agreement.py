@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from mmpose.apis import MMPoseInferencer, inference_topdown
 from paths import DETECTOR_CONFIG
 from random_models import save_random, spread_boxes
@@ -12,9 +13,7 @@ from random_models import save_random, spread_boxes
 from lpn_mmpose.deploy import export as deploy
 from lpn_mmpose.deploy.export import export
 from lpn_mmpose.runtime import PersonDetector, PoseRuntime
-from lpn_mmpose.runtime.engines import ENGINES, load_engine
-from lpn_mmpose.runtime.engines import find_exported_model as find_exported
-from lpn_mmpose.runtime.pose import DEFAULT_MODEL
+from lpn_mmpose.runtime.engines import ENGINES, find_exported_model, load_engine
 from lpn_mmpose.runtime.tracking import pairwise_iou
 from lpn_mmpose.utils.config import load_config
 from lpn_mmpose.zoo.model_index import find_model
@@ -49,11 +48,12 @@ def test_agrees_with_mmpose_inferencer(tmp_path):
         )
 
 
-def test_the_shipped_export_is_of_the_shipped_weights():
-    config, weights = find_model('lpn50-lsp')
+@pytest.mark.parametrize('name', ['lpn50-body', 'lpn50-lsp'])
+def test_the_shipped_export_is_of_the_shipped_weights(name):
+    config, weights = find_model(name)
     model = deploy.load_model(load_config(config), weights)
-    path = find_exported(DEFAULT_MODEL)
-    meta = PoseRuntime().meta
+    path = find_exported_model(name)
+    meta = PoseRuntime(name).meta
     assert meta == replace(
         deploy.pose_meta(model, flip=False, decode=False, precision='fp16'), version=meta.version
     )
@@ -90,3 +90,11 @@ def test_boxes_agree_with_mmdet(tmp_path):
     )
     assert same.any(0).mean() > 0.9 and same.any(1).mean() > 0.9
     assert same.any(0)[:10].all() and same.any(1)[:10].all()
+
+
+def test_body_is_the_default():
+    default = PoseRuntime().meta
+    assert default == PoseRuntime('LPN50-body').meta
+    assert default.keypoint_names[:2] == ('nose', 'left_eye')
+    assert default.keypoint_names[17:] == ('head', 'neck')
+    assert PoseRuntime(layout='mpii').meta.keypoint_names[9] == 'head_top'

@@ -13,8 +13,8 @@ def parse_args():
     parser.add_argument('input', help='image, video, or folder of them')
     parser.add_argument(
         '--model',
-        default='lpn50-lsp',
-        help='name of a model or path of a config (default: lpn50-lsp)',
+        default='lpn50-body',
+        help='name of a model or path of a config (default: lpn50-body)',
     )
     parser.add_argument('--weights', help="path or URL; default: the model's")
     parser.add_argument(

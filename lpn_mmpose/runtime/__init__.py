@@ -8,7 +8,7 @@ Example:
     >>> pose = PoseRuntime()                            # doctest: +SKIP
     >>> keypoints, scores = pose(cv2.imread('demo.jpg'))    # doctest: +SKIP
     >>> keypoints.shape, scores.shape                   # doctest: +SKIP
-    ((1, 14, 2), (1, 14))
+    ((1, 19, 2), (1, 19))
 """
 
 from .detector import PersonDetector

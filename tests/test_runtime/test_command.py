@@ -593,6 +593,15 @@ def test_damaged_ledger_only_costs_time(lpn_pose, folder, tmp_path):
     assert lpn_pose(folder)[1][-4].startswith('files: 0 done, 2 done before')
 
 
+def test_layout(models, folder, tmp_path):
+    photo = folder / '000008.png'
+    args = [str(photo), '--out', str(tmp_path / 'coco'), '--layout', 'coco', '--no-draw']
+    # the shipped model
+    assert main(args) == 0
+    (result,) = json.loads((tmp_path / 'coco/results.json').read_text())
+    assert len(result['keypoints']) == 3 * 17
+
+
 def test_layout_that_a_model_lacks(models, folder, tmp_path, capsys):
     args = [str(folder), '--out', str(tmp_path / 'out'), '--model', str(models['model'])]
     with pytest.raises(SystemExit) as end:
