@@ -24,7 +24,7 @@ SMALL = [
     for option in ('num_workers=0', 'persistent_workers=False')
 ]
 #: RTMDet-nano as MMPose brings it.
-DETECTOR_CONFIG = (
+DETECTOR_CONFIG = str(
     Path(get_installed_path('mmpose'))
     / '.mim/demo/mmdetection_cfg/rtmdet_nano_320-8xb32_coco-person.py'
 )

@@ -24,7 +24,7 @@ def persons(*predicted, labelled=True, sizes=100.0):
     predicted = np.array(predicted, float)[..., None] * [1.0, 0.0]
     count = len(predicted)
     annotated = np.tile([[0.0, 0], [100, 0], [50, 0]], (count, 1, 1))
-    return predictions.Persons(
+    return predictions.EvaluatedPersons(
         NAMES,
         np.array([RIGHT, LEFT, HEAD]),
         predicted,
