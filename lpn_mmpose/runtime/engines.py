@@ -2,8 +2,9 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -341,6 +342,24 @@ class OnnxRuntimeEngine(Engine):
         return list(self._pool.map(lambda part: self._run(self._single, part), parts))
 
 
+@contextmanager
+def _own_signal_stack() -> Iterator[None]:
+    """Take back the signal stack that OpenVINO gives to the thread that loads a model.
+
+    Seen in openvino 2026.4.1: the stack is gone with the model, and the next signal, Ctrl-C
+    say, then ends the process by a segmentation fault.
+    """
+    sigaltstack = getattr(ctypes.CDLL(None), 'sigaltstack', None) if os.name == 'posix' else None
+    former = ctypes.create_string_buffer(64)  # larger than any system's stack_t
+    if sigaltstack is None or sigaltstack(None, former):
+        yield
+        return
+    try:
+        yield
+    finally:
+        sigaltstack(former, None)
+
+
 class OpenVinoEngine(Engine):
     """`OpenVINO <https://docs.openvino.ai>`_ on CPUs, in the file's precision.
 
@@ -349,6 +368,7 @@ class OpenVinoEngine(Engine):
 
     package = 'openvino'
 
+    @_own_signal_stack()
     def _load(self) -> str | None:
         import openvino
 
@@ -374,6 +394,7 @@ class OpenVinoEngine(Engine):
             tuple(None if n.is_dynamic else n.get_length() for n in sizes),
         )
 
+    @_own_signal_stack()
     def _compile(self, model, streams: int):
         import openvino
 

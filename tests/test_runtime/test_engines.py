@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import numpy as np
@@ -148,3 +149,22 @@ def test_bad_arguments(pose_file, kwargs):
     ((name, value),) = kwargs.items()
     with pytest.raises(ValueError, match=f'{name} must be .*{value!r}'):
         PoseRuntime(pose_file, **kwargs)
+
+
+@pytest.mark.parametrize('backend', ENGINES)
+def test_a_signal_after_a_model_is_gone(pose_file, backend):
+    code = (
+        'import gc, os, signal, sys\n'
+        'import numpy as np\n'
+        'from lpn_mmpose.runtime import PoseRuntime\n'
+        'pose = PoseRuntime(*sys.argv[1:])\n'
+        'pose(np.zeros((64, 64, 3), np.uint8))\n'
+        'del pose\n'
+        'gc.collect()\n'
+        'ballast = [bytearray(10_000) for _ in range(10_000)]\n'
+        'signal.signal(signal.SIGINT, lambda *_: print("handled"))\n'
+        'os.kill(os.getpid(), signal.SIGINT)\n'
+    )
+    command = [sys.executable, '-c', code, str(pose_file), backend]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.stdout == 'handled\n' and run.returncode == 0, run.stderr
