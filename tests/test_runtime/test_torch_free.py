@@ -122,13 +122,13 @@ def test_shipped_model(tmp_path):
         '--out',
         tmp_path,
     )
-    assert 'top_head' in out and 'files: 1 done' in out
+    assert 'nose' in out and 'files: 1 done' in out
     (person,) = json.loads((tmp_path / 'predictions/demo.json').read_text())
     y = {
         name: point[1]
         for name, point in zip(PoseRuntime().meta.keypoint_names, person['keypoints'])
     }
     for side in ('left', 'right'):
-        assert y['top_head'] < y[f'{side}_hip'] < y[f'{side}_ankle']
+        assert y['head'] < y[f'{side}_hip'] < y[f'{side}_ankle']
     picture = cv2.imread(str(tmp_path / 'visualizations/demo.jpg'))
     assert picture.shape == cv2.imread(str(ROOT / 'demo/demo.jpg')).shape
