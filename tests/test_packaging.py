@@ -94,7 +94,7 @@ def test_wheel_carries_what_mim_looks_for(installed):
         assert there == here
     assert (mim / 'model-index.yml').is_file()
     weights = (installed / 'lpn_mmpose/weights').glob('lpn50*')
-    assert sorted(path.suffix for path in weights) == ['.onnx', '.pth']
+    assert sorted(path.suffix for path in weights) == ['.onnx', '.onnx', '.pth', '.pth']
     assert (installed / 'lpn_mmpose/runtime/detectors.json').is_file()
     assert not (installed / 'tests').exists()
 

@@ -278,7 +278,7 @@ def test_other_process_of_two_dies(data, tmp_path):
         'train_cfg.max_epochs=1000',
     ]
     env = dict(os.environ, PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "tests"}')
-    log = tmp_path / 'log'
+    log, pids = tmp_path / 'log', []
     with log.open('w') as out:
         launcher = subprocess.Popen(command, cwd=data, env=env, stdout=out, stderr=out)
     try:
@@ -286,16 +286,17 @@ def test_other_process_of_two_dies(data, tmp_path):
         while not (tmp_path / 'work/epoch_1.pth').exists():
             assert launcher.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
             time.sleep(0.2)
-        children = subprocess.check_output(['ps', '-o', 'pid=,args=', '--ppid', str(launcher.pid)])
-        pids = [int(ln.split()[0]) for ln in children.decode().splitlines() if 'train.py' in ln]
+        ps = ['ps', '-ww', '-o', 'pid=,args=', '--ppid', str(launcher.pid)]  # of any width
+        children = subprocess.check_output(ps, text=True).splitlines()
+        pids += [int(line.split()[0]) for line in children if 'train.py' in line]
         assert len(pids) == 2
         os.kill(pids[1], signal.SIGKILL)
         begin = time.monotonic()
         status = launcher.wait(60)
         assert status != 0 and time.monotonic() - begin < 60
     finally:
-        launcher.kill()
-        launcher.wait()
+        launcher.terminate()  # torchrun ends its processes
+        launcher.wait(60)
     text = log.read_text()
     assert 'another process of this run is gone' in text or 'Signal 9 (SIGKILL)' in text
 
