@@ -5,27 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..runtime.layouts import LAYOUTS
 from .lspet import keypoints_bbox
 
 #: Joints in MPII's order.
-MPII_KEYPOINTS = (
-    'right_ankle',
-    'right_knee',
-    'right_hip',
-    'left_hip',
-    'left_knee',
-    'left_ankle',
-    'pelvis',
-    'thorax',
-    'upper_neck',
-    'head_top',
-    'right_wrist',
-    'right_elbow',
-    'right_shoulder',
-    'left_shoulder',
-    'left_elbow',
-    'left_wrist',
-)
+MPII_KEYPOINTS = LAYOUTS['mpii']
 
 
 def mpii_to_coco(
