@@ -29,7 +29,7 @@ demo: demo-env  ## draw the pose in IMG (photo, folder or video; DET=yolox-nano 
 
 test: env  ## run the test suite
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 \
-	    --dist loadfile
+	    --dist loadfile --max-worker-restart 0
 
 runtime-env:  ## create RUNTIME_VENV: lpn-pose and its engine, no PyTorch
 	@$(INSTALL) "$(RUNTIME_VENV)" --runtime

@@ -38,6 +38,7 @@ def install() -> None:
     when_imported('mmpose.codecs.utils.gaussian_heatmap', gaussians_of_any_sigma)
     when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
     when_imported('mmpose.structures.utils', json_predictions)
+    when_imported('mmpose.utils.tensor_utils', bfloat16_in_numpy)
     when_imported('mmpose.apis.inferencers.base_mmpose_inferencer', upright_photographs)
     when_imported('mmcv.video.io', upright_videos)
 
@@ -437,6 +438,28 @@ def json_predictions(utils: ModuleType) -> None:
         return persons
 
     _replace(upstream, split_instances)
+
+
+def bfloat16_in_numpy(tensor_utils: ModuleType) -> None:
+    """Let heads compute their accuracy while they train in bfloat16.
+
+    Seen in mmpose 1.3.2: its ``to_numpy`` is given what autocast made, and
+    NumPy has no bfloat16.
+    """
+    import torch
+
+    upstream = tensor_utils.to_numpy
+
+    def with_float(x):
+        if isinstance(x, torch.Tensor):
+            return x.float() if x.dtype is torch.bfloat16 else x
+        return [with_float(tensor) for tensor in x]
+
+    @functools.wraps(upstream)
+    def to_numpy(x, *args, **kwargs):
+        return upstream(with_float(x), *args, **kwargs)
+
+    _replace(upstream, to_numpy)
 
 
 def upright_photographs(inferencers: ModuleType) -> None:

@@ -578,6 +578,19 @@ def test_gaussians_of_any_sigma(sigma):
     assert weights.tolist() == [[0, 0, 0, 1]]
 
 
+def test_bfloat16_in_numpy():
+    from mmpose.utils.tensor_utils import to_numpy
+
+    x = torch.tensor([0.5, 3], dtype=torch.bfloat16, requires_grad=True)
+    array, device = to_numpy(x, return_device=True)
+    np.testing.assert_array_equal(array, np.float32([0.5, 3]))
+    assert array.dtype == np.float32 and device.type == 'cpu'
+    first, second = to_numpy((x, torch.tensor([1, 2])))
+    assert first.dtype == np.float32 and second.dtype == np.int64
+    with pytest.raises(TypeError, match='BFloat16'):
+        to_numpy.__wrapped__(x)
+
+
 def test_draw_circles():
     from mmpose.visualization import opencv_backend_visualizer as module
 

@@ -138,6 +138,7 @@ def test(python, folder):
     """Run all tests; return what pytest counted and the names of failures."""
     report = folder / 'report.xml'
     command = [python, '-m', 'pytest', '-n', '2', '--dist', 'loadfile', '--quiet']
+    command += ['--max-worker-restart', '0']
     env = dict(os.environ, OMP_NUM_THREADS='1', TMPDIR=str(folder))
     subprocess.run([*command, f'--junitxml={report}'], cwd=ROOT, env=env)
     (suite,) = ElementTree.parse(report).getroot()
