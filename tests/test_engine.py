@@ -22,7 +22,7 @@ from torch import nn
 from lpn_mmpose.apis.train import check_compiler, use_bfloat16
 from lpn_mmpose.engine import AutocastOptimWrapper
 from lpn_mmpose.errors import InputError
-from lpn_mmpose.models.heads.lpn_head import GroupedDeconv
+from lpn_mmpose.models.heads.lpn_head import DECONV_PADDING, GroupedDeconv
 
 ROOT = Path(__file__).parents[1]
 LSPET = ROOT / 'configs/body_2d_keypoint/lpn/lspet/td-hm_lpn50_1xb32-60e_lspet-128x128.py'
@@ -52,9 +52,10 @@ def test_atomic_backend(tmp_path, monkeypatch):
 @pytest.mark.parametrize('bias', [False, True])
 @pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize('in_channels, out_channels, groups', [(12, 4, 4), (6, 6, 6), (8, 4, 2)])
-def test_grouped_deconv(in_channels, out_channels, groups, layout, bias):
+@pytest.mark.parametrize('kernel_size', [4, 3, 2])
+def test_grouped_deconv(in_channels, out_channels, groups, kernel_size, layout, bias):
     """Values and gradients are those of PyTorch's own layer."""
-    args = in_channels, out_channels, 4, 2, 1
+    args = in_channels, out_channels, kernel_size, 2, *DECONV_PADDING[kernel_size]
     layer = GroupedDeconv(*args, groups=groups, bias=bias).double()
     reference = nn.ConvTranspose2d(*args, groups=groups, bias=bias).double()
     reference.load_state_dict(layer.state_dict())
