@@ -20,7 +20,7 @@ Example:
     >>> coords, scores = topdown.soft_argmax(heatmaps)
     >>> coords = topdown.quarter_offset(coords, heatmaps)
     >>> keypoints = topdown.to_image(coords, center, scale, (48, 64))
-    >>> keypoints.shape, keypoints[0, 0].tolist(), scores[0, 0]
+    >>> keypoints.shape, keypoints[0, 0].tolist(), float(scores[0, 0])
     ((1, 17, 2), [145.0, 150.0], 1.0)
 """
 
