@@ -1,6 +1,7 @@
 """Signals, kills, full disks and second runs, while a training goes on."""
 
 import ctypes
+import multiprocessing
 import os
 import resource
 import signal
@@ -63,8 +64,8 @@ def signals_on_the_plain_stack():
 class Signal(Hook):
     """Send this process a signal after an iteration."""
 
-    def __init__(self, stage, at, number):
-        self.stage, self.at, self.number = stage, at, number
+    def __init__(self, stage, at, number, workers=False):
+        self.stage, self.at, self.number, self.workers = stage, at, number, workers
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.send('train', runner.iter)
@@ -75,6 +76,11 @@ class Signal(Hook):
     def send(self, stage, index):
         if (stage, index) == (self.stage, self.at):
             self.at = None
+            if self.workers:
+                for worker in multiprocessing.active_children():
+                    os.kill(worker.pid, self.number)
+                    self.workers = worker
+                time.sleep(0.5)
             os.kill(os.getpid(), self.number)
 
 
@@ -139,6 +145,20 @@ def test_signal_saves_and_resume_loses_nothing(stage, at, number, trained, whole
         assert torch.equal(value, expected[key]), key
     assert not (tmp_path / 'interrupted.pth').exists(), 'newer checkpoints replace it'
     assert signal.getsignal(number) is handler
+
+
+def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
+    """Launchers send it to a whole group of processes."""
+    cfg = small_config(tmp_path)
+    cfg.train_dataloader.update(num_workers=1, prefetch_factor=1)
+    hook = Signal('train', 1, signal.SIGTERM, workers=True)
+    with pytest.raises(SystemExit) as end:
+        trained(cfg, hook)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert end.value.code == 143
+    assert f'iteration 2, saved {tmp_path / "interrupted.pth"}' in capsys.readouterr().out
+    hook.workers.join(60)  # now it ends
+    assert not hook.workers.is_alive()
 
 
 @pytest.mark.parametrize(

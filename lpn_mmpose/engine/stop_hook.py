@@ -1,5 +1,7 @@
 """Training that saves when it is told to stop, and goes on at the same iteration."""
 
+import atexit
+import mmap
 import os
 import os.path as osp
 import shlex
@@ -19,6 +21,8 @@ from torch.utils.data import BatchSampler, Sampler
 INTERRUPTED = 'interrupted.pth'
 #: Seconds within which a signal is the same one, sent by shell and launcher.
 SAME_SIGNAL = 5.0
+#: Seconds that a data worker goes on after SIGTERM, for the iteration to be finished.
+WORKER_GRACE = 120
 
 
 class _Rest(Sampler):
@@ -61,7 +65,8 @@ class StopHook(Hook):
     only those samples of the interrupted one that were not trained on; the
     log counts them from 1. An evaluation that was interrupted is done again.
     Of several processes all stop when one has got the signal, and they
-    finish an evaluation first.
+    finish an evaluation first. Data workers, to which launchers send the
+    signal as well, end when the training does.
 
     Args:
         signals (Sequence[str]): Names of the signals. Default: SIGTERM and
@@ -77,6 +82,7 @@ class StopHook(Hook):
         self._interrupted: dict = {}
         self._done = 0
         self._former: dict = {}
+        self._ends = mmap.mmap(-1, 1)  # which the data workers see
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember where a checkpoint of this hook was made."""
@@ -86,6 +92,8 @@ class StopHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Listen to the signals, and leave out what was trained on already."""
         self.received, self._pid = 0, os.getpid()
+        self._ends[0] = False
+        atexit.register(self._end_workers)  # before multiprocessing waits for them
         for number in self.signals:
             try:
                 self._former[number] = signal.signal(number, self._receive)
@@ -109,7 +117,10 @@ class StopHook(Hook):
 
     def _receive(self, number: int, frame) -> None:
         if os.getpid() != self._pid:  # a data worker, forked with this handler
-            if number != signal.SIGINT:  # which terminals send to all
+            if number == signal.SIGTERM and not self.received and not self._ends[0]:
+                self.received = number  # sent to all processes: the iteration needs data
+                signal.alarm(WORKER_GRACE)
+            elif number != signal.SIGINT:  # which terminals send to all
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
@@ -121,6 +132,9 @@ class StopHook(Hook):
             self.received, self._since = number, now
             name = signal.Signals(number).name
             print(f'{name}: saving after this iteration', file=sys.stderr, flush=True)
+
+    def _end_workers(self) -> None:
+        self._ends[0] = True
 
     def _stops(self, iteration: int) -> int:
         """Return the signal that some process has got, else 0."""
@@ -173,6 +187,7 @@ class StopHook(Hook):
                 f'go on with: {resume_command()}',
                 flush=True,
             )
+        self._end_workers()
         sys.exit(128 + number)
 
     def after_train_epoch(self, runner: Runner) -> None:
@@ -191,6 +206,8 @@ class StopHook(Hook):
 
     def after_train(self, runner: Runner) -> None:
         """Give the signals back."""
+        self._end_workers()
+        atexit.unregister(self._end_workers)
         for number, former in self._former.items():
             signal.signal(number, former)
         self._former = {}
