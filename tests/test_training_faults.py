@@ -78,7 +78,8 @@ class Signal(Hook):
             self.at = None
             if self.workers:
                 for worker in multiprocessing.active_children():
-                    os.kill(worker.pid, self.number)
+                    # PyTorch's workers know their parent's
+                    subprocess.run(['kill', f'-{self.number}', str(worker.pid)], check=True)
                     self.workers = worker
                 time.sleep(0.5)
             os.kill(os.getpid(), self.number)

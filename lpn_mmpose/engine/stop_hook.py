@@ -9,13 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from multiprocessing import get_start_method
 
 import torch
 from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 #: Checkpoint of an epoch that is not finished.
 INTERRUPTED = 'interrupted.pth'
@@ -100,6 +101,9 @@ class StopHook(Hook):
             except ValueError:  # not in the main thread: whoever owns it decides
                 break
         loop, place = runner.train_loop, self._interrupted
+        for each in (loop, runner.val_loop):
+            if each is not None:
+                self._keep_workers(each.dataloader)
         self._interrupted = {}
         if place.get('evaluation') and runner.val_loop is not None:
             runner.logger.info('the interrupted evaluation is done again')
@@ -117,13 +121,14 @@ class StopHook(Hook):
 
     def _receive(self, number: int, frame) -> None:
         if os.getpid() != self._pid:  # a data worker, forked with this handler
-            if number == signal.SIGTERM and not self.received and not self._ends[0]:
+            if number == signal.SIGINT:  # which terminals send to all
+                return
+            if not self.received and not self._ends[0]:
                 self.received = number  # sent to all processes: the iteration needs data
                 signal.alarm(WORKER_GRACE)
-            elif number != signal.SIGINT:  # which terminals send to all
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
+                return
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         now = time.monotonic()
         if self.received and now - self._since > SAME_SIGNAL:
             signal.signal(number, self._former.get(number) or signal.SIG_DFL)
@@ -135,6 +140,20 @@ class StopHook(Hook):
 
     def _end_workers(self) -> None:
         self._ends[0] = True
+
+    def _keep_workers(self, loader: DataLoader) -> None:
+        """Let the data workers of a loader have this handler in place of PyTorch's."""
+        former = loader.worker_init_fn
+        if get_start_method() != 'fork' or not loader.num_workers:
+            return
+
+        def initialize(worker_id: int) -> None:
+            if former is not None:
+                former(worker_id)
+            for number in self._former:
+                signal.signal(number, self._receive)
+
+        loader.worker_init_fn = initialize
 
     def _stops(self, iteration: int) -> int:
         """Return the signal that some process has got, else 0."""
