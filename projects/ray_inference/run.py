@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -138,6 +139,15 @@ def start_ray(args: argparse.Namespace) -> int:
         raise InputError(
             f'{error}: pip install -r {Path(__file__).with_name("requirements.txt")}'
         ) from error
+    host, _, port = (args.address or '').rpartition(':')
+    if host and port.isdecimal() and '/' not in host:
+        try:  # Ray would try for minutes
+            socket.create_connection((host.strip('[]'), int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f'--address {args.address}: nothing answers there ({error}); start a cluster by '
+                'ray start --head, which says its address'
+            ) from error
     options = dict(log_to_driver=False, logging_level='ERROR')
     try:
         if args.address:
@@ -212,11 +222,14 @@ def report(outcomes: Iterable[shards.Outcome]) -> list[str]:
         spent.update(outcome.spent)
     images = sum(outcome.images for outcome in made)
     seconds = max(outcome.ended for outcome in made) - min(outcome.began for outcome in made)
-    size, read = (sum(getattr(outcome, name) for outcome in made) for name in ('size', 'read'))
+    size, read, cpu = (
+        sum(getattr(outcome, name) for outcome in made) for name in ('size', 'read', 'cpu')
+    )
     shares = ', '.join(f'{name} {1000 * value / images:.2f}' for name, value in spent.items())
     return [
         f'speed: {images / seconds:.1f} images a second, {seconds:.1f} s without the start; an '
-        f'image takes an actor {1000 * sum(spent.values()) / images:.1f} ms ({shares})',
+        f'image takes an actor {1000 * sum(spent.values()) / images:.1f} ms ({shares}), '
+        f'{1000 * cpu / images:.1f} ms of CPU time',
         f'bytes of an image: {read / images:.0f} read, {size / images:.0f} written',
     ]
 
@@ -232,19 +245,21 @@ def run(args: argparse.Namespace, out: folders.Folder) -> tuple[list[str], int]:
     models, settings = load_models(args)
     shards.keep_settings(out, dict(images=source.address, **settings))
     plan = shards.Plan(out)
-    fit = start_ray(args)
-    if fit < 1:
-        raise InputError(
-            f'--cpus {args.cpus}: no machine of the cluster has as many CPUs; give fewer'
-        )
-    actors = args.actors or fit
-    if actors > fit:
-        notes.append(f'the cluster has room for {fit} actors at a time, not {actors}')
-    plan.add(names, args.batch or shards.default_batch(len(names), actors))
-    todo = plan.missing()
-    before = [part for part in plan.parts if part not in todo]
-    again = with_errors(out, before) if args.again else []
-    before_images = sum(len(part.images) for part in before if part not in again)
+    again = with_errors(out, plan.made()) if args.again else []
+    new = plan.unplanned(names)
+    actors = 0
+    if new or again or plan.missing():
+        fit = start_ray(args)
+        if fit < 1:
+            raise InputError(
+                f'--cpus {args.cpus}: no machine of the cluster has as many CPUs; give fewer'
+            )
+        actors = args.actors or fit
+        if actors > fit:
+            notes.append(f'the cluster has room for {fit} actors at a time, not {actors}')
+        plan.add(new, args.batch or shards.default_batch(len(new), actors))
+    todo = [*plan.missing(), *again]
+    before_images = sum(len(part.images) for part in plan.parts if part not in todo)
     lines, outcomes = [f'note: {note}' for note in notes], {}
     with tqdm(
         total=sum(len(part.images) for part in plan.parts),
@@ -252,14 +267,13 @@ def run(args: argparse.Namespace, out: folders.Folder) -> tuple[list[str], int]:
         unit='image',
         disable=None,
     ) as progress:
-        missing = [*todo, *again]
         worker_args = (models, source, out, bool(again))
-        for outcome in make_parts(missing, actors, args.cpus, *worker_args) if missing else ():
+        for outcome in make_parts(todo, actors, args.cpus, *worker_args) if todo else ():
             if outcome.failure:
                 raise OSError(outcome.failure)
             outcomes[outcome.part] = outcome
             progress.update(outcome.images)
-    there = {part.name for part in plan.parts} - {part.name for part in plan.missing()}
+    there = {part.name for part in plan.made()}
     unseen = sorted(outcomes.keys() - there)
     if unseen:
         raise InputError(

@@ -81,29 +81,37 @@ class Plan:
             try:
                 for line in read_patiently(out, f'plan/{name}').splitlines():
                     entry = json.loads(line)
-                    self.parts.append(Part(str(entry['part']), list(entry['images'])))
+                    self.parts.append(Part(str(entry['name']), list(entry['images'])))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise InputError(
                     f'{address} is damaged ({error}): give another folder by --out'
                 ) from error
 
-    def add(self, images: Iterable[str], batch: int) -> None:
-        """Plan the images that are in no part yet, ``batch`` to a part.
+    def unplanned(self, images: Iterable[str]) -> list[str]:
+        """Return the images that are in no part yet."""
+        known = {image for part in self.parts for image in part.images}
+        return [image for image in images if image not in known]
+
+    def add(self, images: list[str], batch: int) -> None:
+        """Plan images that are in no part yet, ``batch`` to a part.
 
         Raises:
             OSError: If it cannot be written.
         """
-        known = {image for part in self.parts for image in part.images}
-        new = [image for image in images if image not in known]
         first = len(self.parts)
         added = [
-            Part(f'part-{first + i:08}.parquet', new[start : start + batch])
-            for i, start in enumerate(range(0, len(new), batch))
+            Part(f'part-{first + i:08}.parquet', images[start : start + batch])
+            for i, start in enumerate(range(0, len(images), batch))
         ]
         if added:
-            lines = [json.dumps(dict(part=part.name, images=part.images)) for part in added]
+            lines = [json.dumps(vars(part)) for part in added]
             self._out.write(f'plan/{first:08}.jsonl', '\n'.join(lines).encode())
             self.parts += added
+
+    def made(self) -> list[Part]:
+        """Return the parts whose files are there."""
+        there = self._out.within('poses')
+        return [part for part in self.parts if part.name in there]
 
     def missing(self) -> list[Part]:
         """Return the parts whose files are not there."""
@@ -310,6 +318,7 @@ class Outcome:
         read (int): Bytes read. Default: 0.
         began (float): Time when it was begun, in seconds since 1970. Default: 0.
         ended (float): Time when it was written. Default: 0.
+        cpu (float): Seconds of CPU time of the actor, all its threads. Default: 0.
         spent (dict): Seconds by what they were spent on.
     """
 
@@ -322,6 +331,7 @@ class Outcome:
     read: int = 0
     began: float = 0.0
     ended: float = 0.0
+    cpu: float = 0.0
     spent: dict[str, float] = field(
         default_factory=lambda: dict(waiting=0.0, decoding=0.0, networks=0.0, writing=0.0)
     )
@@ -388,7 +398,7 @@ class Worker:
 
     def make(self, part: Part) -> Outcome:
         """Write a part and return what became of it."""
-        outcome = Outcome(part.name, began=time.time())
+        outcome, cpu = Outcome(part.name, began=time.time()), time.process_time()
         if self._broken:
             outcome.failure = self._broken
             return outcome
@@ -427,6 +437,7 @@ class Worker:
         outcome.persons = sum(row['person'] is not None for row in rows)
         outcome.errors = [row['error'] for row in rows if row['error'] is not None]
         outcome.size, outcome.ended = len(content), time.time()
+        outcome.cpu = time.process_time() - cpu
         return outcome
 
     def __call__(self, batch) -> dict[str, list]:
