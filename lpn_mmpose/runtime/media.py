@@ -245,10 +245,50 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     )
 
 
-def read_image(path: str | Path, ignore_orientation: bool = False) -> np.ndarray:
-    """Read an image as it is to be looked at.
+def decode_image(content: bytes, name: str | Path, ignore_orientation: bool = False) -> np.ndarray:
+    """Make an image of a file's content, as it is to be looked at.
 
     Transparency is left out, as MMPose leaves it out.
+
+    Args:
+        content (bytes): What is in the file.
+        name (str | Path): The file's name or address, for errors.
+        ignore_orientation (bool): Leave it as the camera stored it, whatever its EXIF says.
+            Default: False.
+
+    Returns:
+        np.ndarray: uint8 in shape (H, W, 3), BGR.
+
+    Raises:
+        InputError: If it is damaged, animated or of unknown values.
+    """
+    if _frames_in(content) > 1:
+        raise InputError(
+            f'{name} is animated: make a video of it (ffmpeg -i IN OUT.mp4), or save one picture'
+        )
+    webp = content[8:12] == b'WEBP'  # not turned by OpenCV before 4.12
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if webp or ignore_orientation:
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = None if _is_cut(content) else cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # an empty file, or one that claims to be huge
+        image = None
+    if image is None:
+        foreign = Path(name).suffix.lower() in FOREIGN_SUFFIXES
+        hint = ': convert it to JPEG first (magick IN OUT.jpg)' if foreign else ''
+        raise InputError(f'{name} cannot be read as an image{hint}')
+    try:
+        image = to_uint8(image)
+    except ValueError as error:
+        raise InputError(f'{name}: {error}') from error
+    if webp and not ignore_orientation:
+        image = _upright(image, _webp_orientation(content))
+    return image
+
+
+def read_image(path: str | Path, ignore_orientation: bool = False) -> np.ndarray:
+    """Read an image file by :func:`decode_image`.
 
     Args:
         path (str | Path): Image file.
@@ -267,29 +307,7 @@ def read_image(path: str | Path, ignore_orientation: bool = False) -> np.ndarray
         raise InputError(f'{path} does not exist') from None
     except OSError as error:
         raise InputError(f'{path} cannot be read: {error.strerror}') from error
-    if _frames_in(content) > 1:
-        raise InputError(
-            f'{path} is animated: make a video of it (ffmpeg -i IN OUT.mp4), or save one picture'
-        )
-    webp = content[8:12] == b'WEBP'  # not turned by OpenCV before 4.12
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    if webp or ignore_orientation:
-        flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = None if _is_cut(content) else cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:  # an empty file, or one that claims to be huge
-        image = None
-    if image is None:
-        foreign = Path(path).suffix.lower() in FOREIGN_SUFFIXES
-        hint = ': convert it to JPEG first (magick IN OUT.jpg)' if foreign else ''
-        raise InputError(f'{path} cannot be read as an image{hint}')
-    try:
-        image = to_uint8(image)
-    except ValueError as error:
-        raise InputError(f'{path}: {error}') from error
-    if webp and not ignore_orientation:
-        image = _upright(image, _webp_orientation(content))
-    return image
+    return decode_image(content, path, ignore_orientation)
 
 
 def as_image(image) -> np.ndarray:

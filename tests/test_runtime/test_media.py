@@ -13,6 +13,7 @@ from lpn_mmpose.errors import InputError
 from lpn_mmpose.runtime.media import (
     FrameReader,
     VideoWriter,
+    decode_image,
     find_inputs,
     list_files,
     read_image,
@@ -42,6 +43,15 @@ def test_photographs_are_upright(image, suffix, orientation, tmp_path):
     assert np.abs(seen.astype(int) - image).mean() < 12
     stored = read_image(path, ignore_orientation=True)
     assert np.abs(stored.astype(int) - pictures.STORED[orientation](image)).mean() < 12
+
+
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp'])
+def test_content_that_is_no_file_is_read_alike(image, suffix, tmp_path):
+    path = pictures.photograph(tmp_path / f'photo{suffix}', image, 6)
+    content = path.read_bytes()
+    np.testing.assert_array_equal(decode_image(content, 's3://bucket/photo'), read_image(path))
+    with pytest.raises(InputError, match='s3://bucket/photo cannot be read as an image'):
+        decode_image(content[:20], 's3://bucket/photo')
 
 
 @pytest.mark.parametrize('angle', pictures.TURNED)
