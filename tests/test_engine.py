@@ -64,6 +64,8 @@ def test_grouped_deconv(in_channels, out_channels, groups, kernel_size, layout, 
     outs = [layer(inputs[0]), reference(inputs[1])]
     torch.testing.assert_close(*outs)
     assert outs[0].is_contiguous(memory_format=layout)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), outs[1])
     for out in outs:
         out.square().sum().backward()
     torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
