@@ -90,6 +90,19 @@ def test_torch_of_an_index_of_ones_own(install, tmp_path):
     assert 'other.example' in install('venv', '--torch-index', 'https://other.example').commands[0]
 
 
+def test_torch_and_torchvision_of_different_builds(install, tmp_path):
+    (packages,) = (tmp_path / 'venv/lib').glob('python*/site-packages')
+    (packages / 'torch.py').write_text('__version__ = "2.13.0+cpu"')
+    (packages / 'torchvision.py').write_text(
+        'raise RuntimeError("operator torchvision::nms does not exist")'
+    )
+    done = install('venv', '--demo')
+    assert 'torch 2.13.0+cpu and its torchvision: operator' in error_of(done)
+    assert not (tmp_path / 'venv/lpn_mmpose.json').exists()
+    (packages / 'torchvision.py').write_text('')
+    assert install('venv', '--demo').returncode == 0
+
+
 def test_runtime(install):
     done = install('venv', '--runtime')
     (command,) = done.commands

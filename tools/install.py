@@ -128,6 +128,26 @@ def install_packages(python, names, torch_index):
         install(python, *(['--no-deps'] + constrained + requirements('openmmlab')))
 
 
+def check_torch(python, venv):
+    """End with one line if torch and torchvision are of different builds."""
+    code = (
+        'import importlib.util\n'
+        'if importlib.util.find_spec("torch"):\n'
+        '    import torch\n'
+        '    try:\n'
+        '        import torchvision\n'
+        '    except Exception as error:\n'
+        '        print("torch", torch.__version__, "and its torchvision:", error)'
+    )
+    run = subprocess.run([python, '-c', code], stdout=subprocess.PIPE)
+    if run.stdout:
+        fail(
+            '%s: both must come from one index; see TORCH_INDEX in docs/install.md and '
+            'the settings of pip, then remove %s and try again'
+            % (' '.join(run.stdout.decode(errors='replace').split()), venv)
+        )
+
+
 def install_runtime(python):
     """Install this package as pip alone would, and see that it works."""
     constraints = os.path.join(ROOT, 'constraints.txt')
@@ -214,6 +234,7 @@ def main():
         if kind != 'runtime':
             names = EVERYTHING if kind == 'everything' else DEMO
             install_packages(python, names, torch_index)
+            check_torch(python, venv)
     if kind == 'runtime':
         install_runtime(python)
     else:
