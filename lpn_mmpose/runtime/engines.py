@@ -279,6 +279,69 @@ class Engine:
         return np.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
 
 
+#: Fields of ONNX's messages that lead to tensors, and ``external_data`` of a tensor (onnx.proto).
+_TO_TENSORS = {
+    'model': {7: 'graph', 25: 'function'},
+    'graph': {1: 'node', 5: 'tensor', 15: 'sparse'},
+    'function': {7: 'node', 11: 'attribute'},
+    'node': {5: 'attribute'},
+    'attribute': {5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse'},
+    'sparse': {1: 'tensor', 2: 'tensor'},
+    'tensor': {13: 'entry'},
+    'entry': {2: 'value'},
+}
+
+
+def _external_data(content: memoryview, kind: str = 'model') -> Iterator[str]:
+    """Yield all values of the ``external_data`` in an ONNX file: places, offsets and lengths."""
+    if kind == 'value':
+        yield bytes(content).decode(errors='replace')
+        return
+    place = 0
+
+    def varint() -> int:
+        nonlocal place
+        value = shift = 0
+        while True:
+            byte = content[place]
+            place += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while place < len(content):
+        field, wire = divmod(varint(), 8)
+        if wire == 2:
+            size = varint()
+            inner = _TO_TENSORS[kind].get(field)
+            if inner:
+                yield from _external_data(content[place : place + size], inner)
+            place += size
+        elif wire == 0:
+            varint()
+        else:
+            place += {1: 8, 5: 4}[wire]
+
+
+def check_external_data(path: Path) -> None:
+    """Refuse a model that reads weights from outside of its folder.
+
+    ONNX Runtime does so itself, but not as 1.23, the last for Python 3.10.
+
+    Raises:
+        ValueError: If it does.
+    """
+    folder = path.resolve().parent
+    try:
+        values = set(_external_data(memoryview(path.read_bytes())))
+    except (IndexError, KeyError, RecursionError):  # damaged: the engine says how
+        return
+    for value in values:
+        if not (folder / value).resolve().is_relative_to(folder):
+            raise ValueError(f'its weights are at {value!r}, outside of its folder')
+
+
 def onnxruntime_session(model: str | bytes, threads: int):
     """Load an ONNX model into ONNX Runtime.
 
@@ -312,6 +375,7 @@ class OnnxRuntimeEngine(Engine):
     package = 'onnxruntime'
 
     def _load(self) -> str | None:
+        check_external_data(self.path)
         self._session = onnxruntime_session(str(self.path), self.threads)
         self._single = None
         self.inputs = list(map(self._tensor, self._session.get_inputs()))
