@@ -330,7 +330,8 @@ def compiled_preprocessing(runner: ModuleType) -> None:
 
     Seen in mmengine 0.10.7 with torch 2.15: ``compile=True`` compiles the
     whole ``train_step``, and tracing the deep copy of a NumPy scalar, such as
-    a sample's id, ends in an error.
+    a sample's id, ends in an error; so does the optimizer's step with torch
+    2.14.
     """
     upstream = runner.Runner._maybe_compile
 
@@ -342,6 +343,9 @@ def compiled_preprocessing(runner: ModuleType) -> None:
             model = getattr(self.model, 'module', self.model)
             preprocessor = model.data_preprocessor
             preprocessor.forward = torch.compiler.disable(preprocessor.forward)
+            wrapper = getattr(self, 'optim_wrapper', None)
+            if wrapper is not None and torch.__version__ < (2, 15):
+                wrapper.update_params = torch.compiler.disable(wrapper.update_params)
         upstream(self, target)
 
     runner.Runner._maybe_compile = maybe_compile
