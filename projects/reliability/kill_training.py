@@ -98,7 +98,7 @@ def killed_round(args, folder, kills, seconds, rng):
     folder.mkdir(parents=True)
     counts = dict(random=0, writing=0)
     while True:
-        kind = ('random', 'writing')[sum(counts.values()) % 2]
+        kind = ('writing', 'random')[sum(counts.values()) % 2]
         moment = time.monotonic() + rng.uniform(0, 0.7 * seconds)
         pid = start(args, folder, True)
         while (status := ended(pid)) is None:
