@@ -73,6 +73,25 @@ def test_grouped_deconv(in_channels, out_channels, groups, kernel_size, layout, 
         torch.testing.assert_close(ours.grad, theirs.grad)
 
 
+@pytest.mark.parametrize(
+    'settings',
+    [
+        dict(kernel_size=4, stride=1, padding=1),
+        dict(kernel_size=4, stride=2, padding=0),
+        dict(kernel_size=(4, 3), stride=2, padding=1),
+        dict(kernel_size=3, stride=2, padding=1),
+        dict(kernel_size=4, stride=2, padding=1, dilation=2),
+        dict(kernel_size=5, stride=2, padding=2, output_padding=1),
+    ],
+)
+def test_grouped_deconv_of_other_sizes(settings):
+    layer = GroupedDeconv(6, 3, groups=3, **settings)
+    reference = nn.ConvTranspose2d(6, 3, groups=3, **settings)
+    reference.load_state_dict(layer.state_dict())
+    x = torch.rand(2, 6, 5, 4)
+    torch.testing.assert_close(layer(x), reference(x))
+
+
 def test_grouped_deconv_exports_as_one_layer():
     layer = GroupedDeconv(8, 4, 4, 2, 1, groups=4)
     traced = torch.jit.trace(layer, torch.rand(1, 8, 3, 3))

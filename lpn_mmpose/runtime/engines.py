@@ -311,7 +311,7 @@ def _external_data(content: memoryview, kind: str = 'model') -> Iterator[str]:
                 return value
 
     while place < len(content):
-        field, wire = divmod(varint(), 8)
+        field, wire = divmod(varint() & 0xFFFFFFFF, 8)  # as protobuf reads it
         if wire == 2:
             size = varint()
             inner = _TO_TENSORS[kind].get(field)
@@ -330,13 +330,13 @@ def check_external_data(path: Path) -> None:
     ONNX Runtime does so itself, but not as 1.23, the last for Python 3.10.
 
     Raises:
-        ValueError: If it does.
+        ValueError: If it does, or cannot be looked through.
     """
     folder = path.resolve().parent
     try:
         values = set(_external_data(memoryview(path.read_bytes())))
-    except (IndexError, KeyError, RecursionError):  # damaged: the engine says how
-        return
+    except (IndexError, KeyError, RecursionError):
+        raise ValueError('it is damaged, or no ONNX file') from None
     for value in values:
         if not (folder / value).resolve().is_relative_to(folder):
             raise ValueError(f'its weights are at {value!r}, outside of its folder')

@@ -9,7 +9,7 @@ import tiny_models
 from onnx import TensorProto
 
 from lpn_mmpose.errors import InputError
-from lpn_mmpose.runtime.engines import ENGINES, load_engine
+from lpn_mmpose.runtime.engines import ENGINES, check_external_data, load_engine
 from lpn_mmpose.runtime.model_meta import KEY, ModelMeta
 
 
@@ -122,6 +122,37 @@ def test_weights_outside_of_the_folder(kind, model, tmp_path, backend):
         entry.key, entry.value = key, value
     with pytest.raises(InputError, match='cannot be loaded'):
         load(model, folder / 'a.onnx', backend)
+
+
+@pytest.mark.parametrize(
+    'disguise',
+    [
+        lambda graph: b'\xeb\x07\xec\x07' + b'\x3a' + graph,  # behind a group of an unknown field
+        lambda graph: b'\xba\x80\x80\x80\x10' + graph,  # a tag of more than 32 bits
+    ],
+    ids=['group', 'long tag'],
+)
+def test_disguised_weights_outside_of_the_folder(disguise, model, tmp_path):
+    """Older releases of ONNX Runtime do not look themselves."""
+    (tmp_path / 'secret.bin').write_bytes(bytes(72))
+    folder = tmp_path / 'model'
+    folder.mkdir()
+    tensor = model.graph.initializer[0]
+    tensor.ClearField('raw_data')
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in dict(location='../secret.bin', offset='0', length='72').items():
+        entry = tensor.external_data.add()
+        entry.key, entry.value = key, value
+    graph = model.graph.SerializeToString()
+    size, length = len(graph), b''
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    graph = length + bytes([size]) + graph
+    model.ClearField('graph')
+    path = folder / 'a.onnx'
+    path.write_bytes(model.SerializeToString() + disguise(graph))
+    with pytest.raises(ValueError, match='outside|damaged'):
+        check_external_data(path)
 
 
 @pytest.mark.parametrize('backend', list(ENGINES))

@@ -15,9 +15,10 @@ DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
 
 
 class GroupedDeconv(nn.ConvTranspose2d):
-    """A transposed convolution of stride 2 with one output channel per group.
+    """A transposed convolution with one output channel per group.
 
-    PyTorch has few fast CPU kernels for such a layer. On CPUs one with n
+    PyTorch has few fast CPU kernels for such a layer. On CPUs one that doubles
+    the size, with a kernel and padding of ``DECONV_PADDING`` and n
     inputs per group is therefore the sum of n depthwise ones, and in training
     each of the four phases of their output (even and odd rows and columns) a
     depthwise 3x3 convolution of the input: forward and backward of LPN's
@@ -30,12 +31,16 @@ class GroupedDeconv(nn.ConvTranspose2d):
     split_on_cpu = True
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (N, in_channels, H, W) to (N, out_channels, 2H, 2W)."""
+        """Map (N, in_channels, H, W) to (N, out_channels, H', W')."""
         per_group = self.in_channels // self.groups
+        size = self.kernel_size[0]
+        paddings = tuple((padding,) * 2 for padding in DECONV_PADDING.get(size, ()))
         if (
             not self.split_on_cpu
             or x.device.type != 'cpu'
             or self.out_channels != self.groups
+            or (self.kernel_size, self.stride, self.dilation) != ((size,) * 2, (2, 2), (1, 1))
+            or (self.padding, self.output_padding) != paddings
             or output_size is not None
             or torch.jit.is_tracing()
             or torch.compiler.is_exporting()
