@@ -11,10 +11,10 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import folders
 import numpy as np
-import pyarrow.parquet as pq
 
-from lpn_mmpose.errors import fail
+from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.runtime.results import read_json_list
 
 
@@ -28,7 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     ours, theirs = defaultdict(list), defaultdict(list)
     try:
-        for row in pq.read_table(args.parquet / 'poses').to_pylist():
+        for folder, command in ((args.parquet / 'poses', 'run.py'), (args.json, 'lpn-pose')):
+            if not folder.is_dir():
+                raise InputError(f'{folder} does not exist: give the --out of {command}')
+        for row in folders.parquet().read_table(args.parquet / 'poses').to_pylist():
             ours[row['image']] += [] if row['person'] is None else [row]
         for result in read_json_list(args.json / 'results.json'):
             theirs[result['file_name']].append(result)

@@ -26,6 +26,21 @@ NAME_KEYS = ('image', 'path', 'file_name')
 ATTEMPTS, PAUSE = 3, 1.0
 
 
+def parquet():
+    """Return :mod:`pyarrow.parquet`.
+
+    Raises:
+        InputError: If it is not installed.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError(
+            f'{error}: pip install -r {Path(__file__).with_name("requirements.txt")}'
+        ) from error
+    return pyarrow.parquet
+
+
 def suffix_of(name: str) -> str:
     """Return a name's suffix in small letters."""
     return PurePosixPath(name).suffix.lower()

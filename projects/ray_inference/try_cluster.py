@@ -25,7 +25,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import folders
-import pyarrow.parquet as pq
 
 from lpn_mmpose.errors import InputError, fail
 
@@ -123,7 +122,7 @@ def parts_in(out: Path) -> dict[str, int]:
 
 def made_by(path: Path) -> str:
     """Return which process made a part."""
-    return json.loads(pq.read_schema(path).metadata[b'lpn_mmpose'])['made_by']
+    return json.loads(folders.parquet().read_schema(path).metadata[b'lpn_mmpose'])['made_by']
 
 
 class Trial:
@@ -190,7 +189,7 @@ def check(names: list[str], out: Path) -> tuple[str, list[str]]:
         if not path.name.startswith('part-'):
             wrong.append(f'left behind: {path.name}')
             continue
-        for row in pq.read_table(path).to_pylist():
+        for row in folders.parquet().read_table(path).to_pylist():
             persons[row['image']].append(row['person'])
     for name in sorted({*names, *persons}):
         count = len(persons[name])
@@ -213,6 +212,8 @@ def main() -> int:
     parser.add_argument('--batch', type=int, default=10, help='images in a part (default: 10)')
     parser.add_argument('--port', type=int, default=6411, help='of the head (default: 6411)')
     args = parser.parse_args()
+    if args.batch < 1:
+        parser.error(f'--batch must be positive, got {args.batch}')
     # a token of this cluster's own, whatever the user has for others
     os.environ.update(
         RAY_AUTH_MODE='token', RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED='0'
@@ -225,6 +226,7 @@ def main() -> int:
         if parts < 12:
             raise InputError(f'{args.images} makes {parts} parts: give a smaller --batch')
         out = folder / 'out'
+        folders.parquet()
         cluster.start()
         command = [sys.executable, str(RUN), args.images, '--out', str(out)]
         command += ['--address', cluster.address, '--batch', str(args.batch)]

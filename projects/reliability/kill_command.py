@@ -64,17 +64,12 @@ class Command:
         """Return whether a file has a final name."""
         return '.part' not in path.name and path.suffix != '.lock'
 
-    #: What a killed run may leave that the next one completes or replaces.
-    grows = ()
-
     def problems(self, out):
         """Return what else is wrong with a run that has ended."""
         return []
 
 
 class Photographs(Command):
-    grows = ('done.jsonl', 'results.json', '.settings.json', 'settings.json')
-
     def __init__(self, args):
         super().__init__(args)
         import cv2
@@ -239,9 +234,9 @@ def killed_round(command, out, kills, seconds, whole, rng):
             process.kill()
             process.wait()
         wrong += [
-            f'{name} was half there'
+            f'{name} was another one after a kill'
             for name, value in command.files(out).items()
-            if name not in command.grows and value != whole.get(name)
+            if value != whole.get(name)
         ]
     succeed(start(command, out), out)
     return kills, wrong
@@ -257,14 +252,18 @@ def parse_args():
     parser.add_argument('--files', type=int, default=100, help='photographs (default: 100)')
     parser.add_argument('--seed', type=int, default=0, help='of the moments (default: 0)')
     parser.add_argument('--work-dir', type=Path, default=Path('outputs/kill_command'))
-    return parser.parse_args()
+    args = parser.parse_args()
+    for name in ('kills', 'per_round', 'files'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be positive, got {getattr(args, name)}')
+    return args
 
 
 def main():
     args = parse_args()
     args.work_dir = args.work_dir.resolve()
     if args.work_dir.exists():
-        sys.exit(f'{args.work_dir} is there already; give another --work-dir')
+        sys.exit(f'error: {args.work_dir} is there already; give another --work-dir')
     args.work_dir.mkdir(parents=True)
     command = COMMANDS[args.command](args)
     out = args.work_dir / 'whole'
