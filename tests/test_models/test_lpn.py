@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import lpn_mmpose.models  # noqa: F401
+from lpn_mmpose.models.backbones.lpn import LightweightBottleneck
 
 DEPTHS = (50, 101, 152)
 #: Published parameters with GC and the head for 17 keypoints, and the head's.
@@ -214,3 +215,20 @@ def test_in_channels():
     model = build(in_channels=1).eval()
     with torch.no_grad():
         assert model(torch.rand(1, 1, 64, 64))[0].shape == (1, 512, 4, 4)
+
+
+def test_bfloat16_training_is_close_to_float32():
+    torch.manual_seed(0)
+    block = LightweightBottleneck(8, 16, stride=2).train()
+    x, direction = torch.rand(4, 8, 16, 16), torch.randn(4, 16, 8, 8)
+    results = []
+    for enabled in (False, True):
+        block.zero_grad()
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            out = block(x)
+        (out * direction).sum().backward()
+        results.append((out, block.conv2.conv.weight.grad))
+    for plain, mixed in zip(*results):
+        assert torch.cosine_similarity(plain.flatten(), mixed.flatten().float(), dim=0) > 0.999
+    # all of bfloat16 itself, weights too
+    assert block.bfloat16()(x.bfloat16()).dtype == torch.bfloat16

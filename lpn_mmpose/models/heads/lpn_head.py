@@ -10,6 +10,9 @@ from mmpose.models.heads import HeatmapHead
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 
+# torch before 2.7 says it of compilation and export alike
+is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+
 #: Kernel size of a stride-2 deconvolution to its padding, output padding.
 DECONV_PADDING = {4: (1, 0), 3: (1, 1), 2: (0, 0)}
 
@@ -43,7 +46,7 @@ class GroupedDeconv(nn.ConvTranspose2d):
             or (self.padding, self.output_padding) != paddings
             or output_size is not None
             or torch.jit.is_tracing()
-            or torch.compiler.is_exporting()
+            or is_exporting()
         ):
             return super().forward(x, output_size)
         nhwc = x.is_contiguous(memory_format=torch.channels_last)
