@@ -35,6 +35,7 @@ def install() -> None:
     when_imported('mmengine.utils.package_utils', missing_pkg_resources)
     when_imported('mmengine.utils.package_utils', editable_installs)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
+    when_imported('mmcv.utils.ext_loader', missing_find_loader)
     when_imported('mmpose.codecs.utils.gaussian_heatmap', gaussians_of_any_sigma)
     when_imported('mmpose.visualization.opencv_backend_visualizer', array_as_radius)
     when_imported('mmpose.structures.utils', json_predictions)
@@ -351,11 +352,12 @@ def compiled_preprocessing(runner: ModuleType) -> None:
     runner.Runner._maybe_compile = maybe_compile
 
 
-def missing_find_loader(misc: ModuleType) -> None:
-    """Let ``mmcv_full_available`` work without ``pkgutil.find_loader``.
+def missing_find_loader(module: ModuleType) -> None:
+    """Let a module's ``pkgutil.find_loader`` work, which Python 3.14 has removed.
 
-    Read in mmengine 0.10.7; Python 3.14 has removed the function. The
-    optimizer's constructor and the inferencers ask.
+    Read in mmengine 0.10.7 (``mmcv_full_available``, which the optimizer's
+    constructor and the inferencers ask) and in mmcv 2.1.0
+    (``check_ops_exist``).
     """
     if hasattr(pkgutil, 'find_loader'):
         return
@@ -364,7 +366,7 @@ def missing_find_loader(misc: ModuleType) -> None:
         spec = importlib.util.find_spec(name)
         return None if spec is None else spec.loader
 
-    misc.pkgutil = SimpleNamespace(find_loader=find_loader)
+    module.pkgutil = SimpleNamespace(find_loader=find_loader)
 
 
 def gaussians_of_any_sigma(gaussian_heatmap: ModuleType) -> None:

@@ -149,6 +149,31 @@ def test_signal_saves_and_resume_loses_nothing(stage, at, number, trained, whole
     assert signal.getsignal(number) is handler
 
 
+class WorseEveryEpoch(Hook):
+    """Give each epoch a lower score, and fail in the first one's evaluation if told to."""
+
+    priority = 'VERY_HIGH'
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if self.fails and runner.epoch == 1:
+            raise KeyError('as a kill would end it')
+
+    def after_val_epoch(self, runner, metrics=None):
+        metrics['torso/PCK@0.2'] = 1 / runner.epoch
+
+
+def test_epoch_killed_in_its_evaluation_can_be_the_best(trained, tmp_path):
+    with pytest.raises(KeyError):
+        trained(small_config(tmp_path), WorseEveryEpoch(fails=True))
+    assert (tmp_path / 'epoch_1.pth').exists() and not list(tmp_path.glob('best_*'))
+    trained(small_config(tmp_path, resume=True), WorseEveryEpoch(fails=False))
+    (best,) = tmp_path.glob('best_*')
+    assert best.name.endswith('_epoch_1.pth')
+
+
 def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
     """Launchers send it to a whole group of processes."""
     cfg = small_config(tmp_path)

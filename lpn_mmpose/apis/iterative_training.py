@@ -160,8 +160,7 @@ def run_stage(cfg: Config, index: int, metric: str) -> dict:
     runner.train()
     info = runner.message_hub.runtime_info
     if not osp.isfile(info.get('best_ckpt') or ''):
-        # killed after the last epoch's checkpoint and before its evaluation,
-        # or between removing the old best weights and saving the new ones
+        # removed since they were saved
         print_log('the best weights are missing: evaluating the last ones', 'current')
         info.pop('best_score', None)
         runner.val_loop.run()

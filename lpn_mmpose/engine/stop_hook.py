@@ -15,7 +15,7 @@ import torch
 from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 #: Checkpoint of an epoch that is not finished.
@@ -64,7 +64,9 @@ class StopHook(Hook):
 
     MMEngine resumes at the beginning of an epoch. With this hook it takes
     only those samples of the interrupted one that were not trained on; the
-    log counts them from 1. An evaluation that was interrupted is done again.
+    log counts them from 1. An evaluation that was interrupted is done again,
+    also by a kill: MMEngine saves an epoch before it evaluates it, and a run
+    that goes on from there would never know whether that epoch was the best.
     Of several processes all stop when one has got the signal, and they
     finish an evaluation first. Data workers, to which launchers send the
     signal as well, end when the training does.
@@ -88,7 +90,8 @@ class StopHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Remember where a checkpoint of this hook was made."""
         meta = checkpoint.get('meta') or {}
-        self._interrupted = (meta.get('interrupted') or {}) if runner._resume else {}
+        if runner._resume:
+            self._interrupted = meta.get('interrupted') or {'epoch saved': True}
 
     def before_train(self, runner: Runner) -> None:
         """Listen to the signals, and leave out what was trained on already."""
@@ -105,8 +108,8 @@ class StopHook(Hook):
             if each is not None:
                 self._keep_workers(each.dataloader)
         self._interrupted = {}
-        if place.get('evaluation') and runner.val_loop is not None:
-            runner.logger.info('the interrupted evaluation is done again')
+        if place.get('evaluation') or place.get('epoch saved') and self._evaluation_is_due(loop):
+            runner.logger.info(f'evaluating the weights of iteration {runner.iter} again')
             runner.val_loop.run()
         # of the other kind of loop MMEngine itself advances the data
         if not place.get('done') or not isinstance(loop, EpochBasedTrainLoop):
@@ -119,6 +122,13 @@ class StopHook(Hook):
         runner.logger.info(f'{self._done} iterations of epoch {loop.epoch + 1} are done already')
         batches.sampler = _Rest(batches.sampler, self._done * batches.batch_size)
 
+    @staticmethod
+    def _evaluation_is_due(loop: BaseLoop) -> bool:
+        """Whether a training loop evaluates where it stands."""
+        epochs = isinstance(loop, EpochBasedTrainLoop)
+        now, end = (loop.epoch, loop.max_epochs) if epochs else (loop.iter, loop.max_iters)
+        return now > 0 and now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)
+
     def _receive(self, number: int, frame) -> None:
         if os.getpid() != self._pid:  # a data worker, forked with this handler
             if number == signal.SIGINT:  # which terminals send to all
@@ -127,6 +137,8 @@ class StopHook(Hook):
                 self.received = number  # sent to all processes: the iteration needs data
                 signal.alarm(WORKER_GRACE)
                 return
+            if self._ends[0]:  # PyTorch would report a worker that a signal killed
+                os._exit(0)
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         now = time.monotonic()
