@@ -154,11 +154,13 @@ class Outcome(NamedTuple):
         frames (int): Images and frames done.
         tables (list[str]): Tables of an image's persons.
         reason (str, optional): Why it was skipped; None if it was not.
+        lost (str, optional): What could not be read of it; None for all else.
     """
 
     frames: int = 0
     tables: tuple[str, ...] = ()
     reason: str | None = None
+    lost: str | None = None
 
 
 class App:
@@ -313,7 +315,7 @@ class App:
             in_place=True,
         )
 
-    def run_image(self, item: Input) -> tuple[int, Persons]:
+    def run_image(self, item: Input) -> Outcome:
         """Write the results of an image.
 
         Raises:
@@ -331,9 +333,10 @@ class App:
         with JsonListWriter(self.prediction(item)) as file:
             for instance in to_mmpose(persons):
                 file.write(instance)
-        return 1, persons
+        names = self.pose.meta.keypoint_names
+        return Outcome(1, tuple(person_tables(names, persons.keypoints, persons.scores)))
 
-    def run_video(self, item: Input) -> tuple[int, Persons]:
+    def run_video(self, item: Input) -> Outcome:
         """Write the results of a video or a camera, of this until Ctrl-C.
 
         Raises:
@@ -342,16 +345,16 @@ class App:
         """
         frames = FrameReader(item, self.args.max_frames)
         drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
-        count, persons = 0, None
+        count = 0
 
-        def write(result: tuple[int, np.ndarray, Persons]) -> tuple[Persons, np.ndarray | None]:
+        def write(result: tuple[int, np.ndarray, Persons]) -> np.ndarray | None:
             index, image, persons = result
             picture = None
             if not self.args.no_draw:
                 picture = self.draw(image, persons)
                 drawn.write(picture)
             file.write(dict(frame_id=index, instances=to_mmpose(persons)))
-            return persons, picture
+            return picture
 
         pipeline = Pipeline(enumerate(frames), *self._stages(item, frames.fps), write)
         with (
@@ -366,14 +369,14 @@ class App:
             ) as progress,
             ended_by_interrupt(pipeline) if item.live else nullcontext(),
         ):
-            for persons, picture in pipeline:
+            for picture in pipeline:
                 count += 1
                 progress.update()
                 if self.window and not self.window.show(picture):
                     self.window = None
                     if item.live:
                         pipeline.end()
-        return count, persons
+        return Outcome(count, lost=frames.lost(count))
 
     def _stages(self, item: Input, fps: float) -> list[Callable[[Any], Any]]:
         """Return what turns a video's (number, frame) into (number, frame, Persons), in steps."""
@@ -446,17 +449,14 @@ class App:
         """
         try:
             record = None if item.live else self._record(item)
-            frames, persons = (self.run_video if item.frames else self.run_image)(item)
+            outcome = (self.run_video if item.frames else self.run_image)(item)
         except (ValueError, cv2.error) as error:
             reason = str(error)
             named = str(item.source) in reason
             return Outcome(reason=reason if named else f'{item.source}: {reason}')
         if record:
             self._mark_done(item, record)
-        tables = ()
-        if not item.frames:
-            tables = person_tables(self.pose.meta.keypoint_names, persons.keypoints, persons.scores)
-        return Outcome(frames, tuple(tables))
+        return outcome
 
     def _outcomes(self, items: list[Input]) -> Iterator[tuple[Input, Outcome | None]]:
         workers = min(self.args.workers, len(items))
@@ -491,7 +491,7 @@ class App:
             ) from None
 
     def _run(self) -> tuple[list[str], int]:
-        lines, skipped, todo = [], [], []
+        lines, skipped, lost, todo = [], [], [], []
         before = frames = 0
         single = len(self.inputs) == 1
         for item in self.inputs:
@@ -519,6 +519,8 @@ class App:
             if outcome.frames and not frames and not (self.args.det or self.args.bboxes):
                 progress.write(WHOLE_PICTURE, file=sys.stderr)
             frames += outcome.frames
+            if outcome.lost:
+                lost.append(outcome.lost)
             if single:
                 lines += outcome.tables
         if len(skipped) == len(self.inputs):
@@ -531,6 +533,7 @@ class App:
         prediction = self.prediction(self.inputs[0])
         now = len(self.inputs) - before - len(skipped)
         lines += [f'skipped: {reason}' for reason in skipped]
+        lines += [f'incomplete: {what}' for what in lost]
         left_out = self.boxes.report() if self.boxes else ''
         if left_out:
             lines.append(f'boxes left out: {left_out}')
@@ -547,7 +550,7 @@ class App:
             lines.append(f'CSV     {self.out / "results.csv"}')
         if 'openpose' in self.args.format:
             lines.append(f'OpenPose {self.out / "openpose"}')
-        return lines, int(bool(skipped or (self.boxes and self.boxes.left_out)))
+        return lines, int(bool(skipped or lost or (self.boxes and self.boxes.left_out)))
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -557,8 +560,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description='Find the poses in photographs, videos or from a camera: '
         "drawn, and as JSON in MMPose's and in COCO's format. A second call "
         'goes on where the first was interrupted.',
-        epilog='exit status: 0 all done; 1 some files or boxes could not be used; 2 nothing could '
-        'be done; 3 the results cannot be written, what is done stays; 130 interrupted',
+        epilog='exit status: 0 all done; 1 some files or boxes could not be used, or not wholly; '
+        '2 nothing could be done; 3 the results cannot be written, what is done stays; 130 interrupted',
     )
     parser.add_argument(
         'input',

@@ -5,6 +5,7 @@ Needs NumPy and OpenCV alone.
 
 import os
 import struct
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -434,6 +435,16 @@ class FrameReader:
             self._capture.release()
         if not count:
             raise InputError(f'{self._item.source} cannot be read as a video')
+
+    def lost(self, count: int) -> str | None:
+        """Return what to say of a file that ended after ``count`` frames, None if that is all.
+
+        What containers say is an estimate in some, so that one frame in ten may miss.
+        """
+        expected = min(self.total or 0, self._limit or sys.maxsize)
+        if self._item.live or count >= 0.9 * expected:
+            return None
+        return f'{self._item.source} is damaged: {count} of {expected} frames can be read'
 
 
 class VideoWriter:

@@ -261,6 +261,42 @@ def images(folder) -> Callable:
     return case
 
 
+def videos(folder) -> Callable:
+    import cv2
+    import numpy as np
+
+    from lpn_mmpose.errors import InputError
+    from lpn_mmpose.runtime.media import FrameReader, Input
+
+    pictures = np.random.RandomState(0).randint(0, 256, (8, 48, 64, 3), np.uint8)
+    files = []
+    for suffix, codec in (('.mp4', 'mp4v'), ('.avi', 'MJPG'), ('.mkv', 'mp4v')):
+        path = folder / f'good{suffix}'
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (64, 48))
+        for picture in pictures:
+            writer.write(picture)
+        writer.release()
+        files.append((suffix, path.read_bytes()))
+
+    def case(rng, path):
+        suffix, data = rng.choice(files)
+        path = path.with_suffix(suffix)
+        path.write_bytes(changed_bytes(data, rng))
+        try:
+            reader = FrameReader(Input(str(path), path.name, path.stem, True), limit=100)
+            assert 0 < reader.fps < 1000
+            count = 0
+            for count, image in enumerate(reader, 1):
+                assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+            assert count >= 7 or reader.total != 8 or reader.lost(count), 'frames miss silently'
+        except InputError as error:
+            raise Refused from error
+        finally:
+            path.replace(path.with_suffix(''))
+
+    return case
+
+
 def metadata(folder) -> Callable:
     import tiny_models
 
@@ -282,17 +318,29 @@ def metadata(folder) -> Callable:
 
 def models(folder) -> Callable:
     import numpy as np
+    import openvino
     import tiny_models
 
     from lpn_mmpose.errors import InputError
     from lpn_mmpose.runtime.engines import load_engine
+    from lpn_mmpose.runtime.model_meta import KEY
 
-    good = tiny_models.save_pose(folder / 'pose.onnx').read_bytes()
+    path = tiny_models.save_pose(folder / 'pose.onnx')
+    files = [('.onnx', path.read_bytes())]
+    network = openvino.Core().read_model(path)
+    network.set_rt_info(tiny_models.pose_meta().to_json(), [KEY])
+    openvino.save_model(network, folder / 'pose.xml', compress_to_fp16=False)
+    files.append(('.xml', (folder / 'pose.xml').read_bytes()))
+    weights = (folder / 'pose.bin').read_bytes()
     image = np.zeros((1, 128, 96, 3), np.uint8)
 
     def case(rng, path):
-        path = path.with_suffix('.onnx')
+        suffix, good = rng.choice(files)
+        path = path.with_suffix(suffix)
         path.write_bytes(changed_bytes(good, rng))
+        if suffix == '.xml':
+            short = rng.random() < 0.2
+            path.with_suffix('.bin').write_bytes(changed_bytes(weights, rng) if short else weights)
         try:
             engine = load_engine(path, 'pose', threads=1)
             width, height = engine.meta.input_size
@@ -347,7 +395,8 @@ def checkpoints(folder) -> Callable:
 
 
 TARGETS = {
-    f.__name__: f for f in (annotations, check_data, boxes, images, metadata, models, checkpoints)
+    f.__name__: f
+    for f in (annotations, check_data, boxes, images, videos, metadata, models, checkpoints)
 }
 
 

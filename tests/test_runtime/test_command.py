@@ -552,6 +552,26 @@ def test_one_bad_file_does_not_end_the_folder(lpn_pose, folder, tmp_path):
     assert count_frames(tmp_path / 'out/visualizations/fast.mp4') == 2
 
 
+@pytest.mark.parametrize('limit, status', [((), 1), (('--max-frames', '3'), 0)])
+def test_half_a_video_is_said_to_be_one(lpn_pose, tmp_path, limit, status):
+    film = tmp_path / 'film.avi'
+    image, _ = tiny_models.scene(PERSONS, SIZE)
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*'MJPG'), 10, SIZE)
+    for _ in range(10):
+        writer.write(image)
+    writer.release()
+    content = film.read_bytes()
+    film.write_bytes(content[: len(content) // 2])
+    ended, lines, _ = lpn_pose(film, *limit)
+    assert ended == status
+    incomplete = [line for line in lines if line.startswith('incomplete')]
+    read = count_frames(tmp_path / 'out/visualizations/film.mp4')
+    if status:
+        assert incomplete == [f'incomplete: {film} is damaged: {read} of 10 frames can be read']
+    else:
+        assert not incomplete and read == 3
+
+
 def test_full_disk(lpn_pose, folder, tmp_path):
     """Status 3 and one line; what was done stays, and the next call goes on."""
     (folder / 'broken.jpg').unlink()
