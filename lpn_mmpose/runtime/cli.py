@@ -561,7 +561,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "drawn, and as JSON in MMPose's and in COCO's format. A second call "
         'goes on where the first was interrupted.',
         epilog='exit status: 0 all done; 1 some files or boxes could not be used, or not wholly; '
-        '2 nothing could be done; 3 the results cannot be written, what is done stays; 130 interrupted',
+        '2 nothing could be done; 3 the results cannot be written, what is done stays; '
+        '130 interrupted',
     )
     parser.add_argument(
         'input',

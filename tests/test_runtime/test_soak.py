@@ -2,7 +2,7 @@ import pytest
 import tiny_models
 
 from lpn_mmpose.runtime import PoseRuntime
-from lpn_mmpose.runtime.soak import growth, resident_mb, soak
+from lpn_mmpose.runtime.soak import growth, resident_mb, soak, soak_mixed
 
 
 def test_memory_is_flat(tmp_path):
@@ -28,3 +28,20 @@ def test_growth():
     flat = [(i, 100.0 if i else 50.0) for i in range(10)]
     assert growth(flat) == 0
     assert growth([(i, 100.0 + i) for i in range(20)]) == pytest.approx((118 - 103) / 103, abs=0.01)
+
+
+def test_mixed_and_broken_input(tmp_path):
+    path = tiny_models.save_pose(tmp_path / 'pose.onnx')
+    rounds = soak_mixed(PoseRuntime(path, threads=1), '--model', str(path), '--threads', '1')
+    records = [next(rounds) for _ in range(3)]
+    rounds.close()
+    # six photographs, 12 frames and what is left of half the video
+    assert {record.images for record in records} == {records[0].images}
+    assert 100 + 6 + 12 < records[0].images < 100 + 6 + 24
+    assert records[2].handles <= records[0].handles and records[2].threads <= records[0].threads
+
+
+def test_mixed_soak_fails_where_broken_input_is_taken(tmp_path):
+    taking = soak_mixed(lambda image, boxes=None: None)
+    with pytest.raises(RuntimeError, match='was taken for an image'):
+        next(taking)
