@@ -278,3 +278,13 @@ def test_pil_images(image, tiny_pose, tmp_path):
         pose(Image.open(path))
     upright = ImageOps.exif_transpose(Image.open(path))
     np.testing.assert_allclose(pose(upright)[0], pose(path)[0], atol=0.5)
+
+
+@pytest.mark.parametrize('suffix, most', [('.jpg', 4), ('.tif', 0)])
+def test_cmyk(tmp_path, suffix, most):
+    colours = np.array([[200, 30, 40], [20, 180, 60], [30, 40, 210]], np.uint8)
+    picture = np.repeat(np.tile(colours, (32, 1, 1)), 16, axis=1)
+    path = tmp_path / f'print{suffix}'
+    Image.fromarray(picture).convert('CMYK').save(path)
+    found = read_image(path)[16, 8::16, ::-1]
+    assert np.abs(found.astype(int) - colours).max() <= most
