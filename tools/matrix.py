@@ -58,15 +58,18 @@ class Stack(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+OLDEST_TORCH = ('torch==2.6.0', 'torchvision==0.21.0', 'numpy==1.26.4')
 STACKS = {
     **{f'python{version}': Stack(version) for version in ('3.10', '3.11', '3.12', '3.13', '3.14')},
-    'oldest torch': Stack('3.10', ('torch==2.6.0', 'torchvision==0.21.0', 'numpy==1.26.4')),
+    'oldest torch': Stack('3.10', OLDEST_TORCH),
     'NumPy 2 and OpenCV 5 on 3.11': Stack(
         '3.11', ('numpy==2.4.6', 'opencv-python-headless==5.0.0.93')
     ),
     'newest': Stack('3.13', constrained=False),
+    # its sources are C++17, and the headers of newer torch C++20
     'full mmcv': Stack(
         '3.11',
+        OLDEST_TORCH,
         openmmlab=('mmcv==2.1.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmpose==1.3.2'),
         options=('--no-build-isolation', '--no-binary', 'mmcv'),
     ),
