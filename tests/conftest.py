@@ -35,10 +35,15 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture
-def run(data, monkeypatch):
+def plain_config_text(monkeypatch):
+    """Laying out the configs in the logs would take half of the time."""
+    config = 'mmengine.config.config.FormatCode'  # the onedl fork has none
+    monkeypatch.setattr(config, lambda text, **_: (text, True), raising=False)
+
+
+@pytest.fixture
+def run(data, monkeypatch, plain_config_text):
     """Run a tool in this process, where ``data/`` lies."""
-    # laying out the configs in the logs would take half of the time
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(tool, *args):
         monkeypatch.chdir(data)

@@ -14,9 +14,8 @@ TOOL = Path(__file__).parents[1] / 'projects/lsp_extended/compare_peers.py'
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
+def run(tmp_path, monkeypatch, capsys, plain_config_text):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(*args):
         monkeypatch.setattr(sys, 'argv', [TOOL.name, *map(str, args)])

@@ -27,12 +27,7 @@ GOLDEN = ROOT / 'tests/golden'
 REFERENCE = runpy.run_path(str(GOLDEN / 'reference_weights.py'))
 CONFIGS = ROOT / 'configs/body_2d_keypoint'
 INPUT = torch.from_numpy(REFERENCE['input_for']((1, 3, 64, 64)))
-
-
-@pytest.fixture(autouse=True)
-def plain_config_text(monkeypatch):
-    """Laying out the config text would take most of the time."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
+pytestmark = pytest.mark.usefixtures('plain_config_text')
 
 
 @pytest.fixture

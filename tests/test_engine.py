@@ -165,9 +165,8 @@ def write(cfg, path):
 
 
 @pytest.fixture
-def train(data, monkeypatch):
+def train(data, monkeypatch, plain_config_text):
     """Train a config in this process and return the runner."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def train(cfg, work_dir, folder=data):
         monkeypatch.chdir(folder)

@@ -59,9 +59,8 @@ def arguments(work_dir, stages, *options, patience=9):
 
 
 @pytest.fixture
-def run(data, monkeypatch, capsys):
+def run(data, monkeypatch, capsys, plain_config_text):
     """Run the tool in this process and return what it printed."""
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(*args, **kwargs):
         monkeypatch.chdir(data)

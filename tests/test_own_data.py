@@ -11,10 +11,9 @@ ROOT = Path(__file__).parents[1]
 CONFIG = Path('projects/own_data/configs/td-hm_lpn50_1xb32-10e_planes-96x96.py')
 
 
-def test_five_steps(tmp_path, monkeypatch, capsys):
+def test_five_steps(tmp_path, monkeypatch, capsys, plain_config_text):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'projects').symlink_to(ROOT / 'projects')
-    monkeypatch.setattr('mmengine.config.config.FormatCode', lambda text, **_: (text, True))
 
     def run(script, *args):
         monkeypatch.setattr(sys, 'argv', [script, *map(str, args)])
