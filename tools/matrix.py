@@ -6,8 +6,8 @@
 Each stack gets a fresh environment in DIR, in which all tests run; it is
 removed afterwards unless --keep (KEEP=1 of make). A result is kept in
 DIR/results.json: a second call goes on with the stacks that have none for the
-present state of the requirements and of the package. At the end the table in
-docs/compatibility.md is written anew. Takes 20 minutes and 6 GB a stack.
+present state of the requirements and of the package. At the end the rows of
+these stacks in docs/compatibility.md are written anew. Takes 20 minutes and 6 GB a stack.
 """
 
 import argparse
@@ -190,27 +190,34 @@ def version_of(row, packages):
     return ' '.join(found) or '–'
 
 
-def table(results):
-    """Return the table of the page, in Markdown."""
+def table(results, former=''):
+    """Return the table of the page, in Markdown.
+
+    Rows of the former one stay for the stacks that have no result here.
+    """
+    kept = {line.split(' | ')[0].removeprefix('| '): line for line in former.splitlines()}
     head = ['stack', *COLUMNS, 'passed', 'failed', 'skipped', 'date']
-    lines = [head, ['---'] * len(head)]
+    lines = ['| ' + ' | '.join(line) + ' |' for line in (head, ['---'] * len(head))]
     for name in STACKS:
         row = results.get(name)
         if row is None:
+            lines += [kept[name]] if name in kept else []
             continue
         if 'problem' in row:
             cells = [row['problem'], *[''] * (len(head) - 3)]
         else:
             cells = [version_of(row, packages) for packages in COLUMNS.values()]
             cells += [str(row[key]) for key in ('passed', 'failed', 'skipped')]
-        lines.append([name, *cells, row['date']])
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
+        lines.append('| ' + ' | '.join([name, *cells, row['date']]) + ' |')
+    return '\n'.join(lines)
 
 
 def write_page(results):
     """Put the table between its marks in docs/compatibility.md."""
-    marks = r'(?s)(<!-- matrix -->\n).*?(<!-- end of matrix -->)'
-    text = re.sub(marks, lambda mark: f'{mark[1]}{table(results)}\n{mark[2]}', PAGE.read_text())
+    marks = r'(?s)(<!-- matrix -->\n)(.*?)(<!-- end of matrix -->)'
+    text = re.sub(
+        marks, lambda mark: f'{mark[1]}{table(results, mark[2])}\n{mark[3]}', PAGE.read_text()
+    )
     PAGE.write_text(text)
 
 
