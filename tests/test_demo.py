@@ -61,7 +61,7 @@ def test_folder_and_video(tmp_path):
     writer.release()
 
     run = demo(folder, '--out-dir', tmp_path / 'out')
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 1, run.stderr
     lines = run.stdout.splitlines()
     assert lines[0] == f'{folder / "a.png"}: frames 1, persons 1'
     assert f'{folder / "b.avi"}: frames 3, persons 3' in lines
@@ -111,3 +111,37 @@ def test_several_persons(tmp_path):
     assert json.loads((tmp_path / 'out/none.json').read_text()) == []
     same = cv2.imread(str(tmp_path / 'out/none.png')) == cv2.imread(str(folder / 'none.png'))
     assert same.all()
+
+
+def test_half_a_video_and_a_bad_file_of_two(tmp_path):
+    folder = tmp_path / 'in'
+    folder.mkdir()
+    writer = cv2.VideoWriter(
+        str(folder / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48)
+    )
+    for frame in np.random.RandomState(0).randint(0, 256, (10, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    content = (folder / 'film.avi').read_bytes()
+    (folder / 'film.avi').write_bytes(content[: len(content) // 2])
+    (folder / 'text.jpg').write_text('no picture')
+    run = demo(folder, '--out-dir', tmp_path / 'out')
+    assert run.returncode == 1, run.stderr
+    lines = run.stdout.splitlines()
+    assert any(line.startswith('incomplete: ') and 'of 10 frames' in line for line in lines)
+    assert lines[-1] == 'files: 1 done, 1 skipped'
+
+
+@pytest.mark.parametrize(
+    'option, value, message',
+    [
+        ('--model', 'lpn50-xyz', 'Cannot find model: lpn50-xyz'),
+        ('--det-model', 'yolox', 'yolox-nano'),
+        ('--out-dir', '/proc/out', '/proc/out'),
+    ],
+)
+def test_what_cannot_be_used(tmp_path, option, value, message):
+    run = demo(PHOTO, '--out-dir', tmp_path, option, value)
+    assert run.returncode == 2 and 'Traceback' not in run.stderr
+    (error,) = [line for line in run.stderr.splitlines() if line.startswith('error: ')]
+    assert message in error

@@ -161,7 +161,8 @@ def test_demo(image, tmp_path):
         det_weights=None,
         device='cpu',
     )
-    lines = demo.run(args)
+    lines, status = demo.run(args)
+    assert status == 1 and lines[-1] == 'files: 4 done, 1 skipped'
     assert [line for line in lines if 'apple.heic' in line and line.startswith('skipped')]
     found = {}
     for name in ('sub/photo.json', 'photo.json', 'deep.json', 'film.json'):

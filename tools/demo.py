@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import sys
 
 import lpn_mmpose  # noqa: F401, puts the patches in place
 from lpn_mmpose.errors import InputError, fail
@@ -35,11 +36,12 @@ def main():
     from lpn_mmpose.apis.demo import run
 
     try:
-        lines = run(args)
+        lines, status = run(args)
     except (InputError, OSError) as error:
         fail(error)
     print('\n'.join(lines))
+    return status
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -148,10 +148,32 @@ def check_torch(python, venv):
         )
 
 
+def check_version(venv):
+    """End with one line if an environment has another Python than this one."""
+    with open(os.path.join(venv, 'pyvenv.cfg')) as file:
+        found = re.search(r'^version(?:_info)? *= *(\d+\.\d+)', file.read(), re.M)
+    version = '%d.%d' % sys.version_info[:2]
+    if found and found.group(1) != version:
+        fail(
+            '%s has Python %s, and this is Python %s: say PYTHON=python%s, give another VENV, '
+            'or remove it' % (venv, found.group(1), version, found.group(1))
+        )
+
+
+def install_package(python, *options):
+    """Install this checkout in place.
+
+    By a path, not by an import hook: the hook comes last, and whoever works in
+    the folder that holds the checkout would import its folder in the package's
+    place, which has the same name.
+    """
+    install(python, *(options + ('--config-settings', 'editable_mode=compat', '--editable', ROOT)))
+
+
 def install_runtime(python):
     """Install this package as pip alone would, and see that it works."""
     constraints = os.path.join(ROOT, 'constraints.txt')
-    install(python, '--constraint', constraints, '--editable', ROOT)
+    install_package(python, '--constraint', constraints)
     code = (
         'import importlib.util, lpn_mmpose.runtime, onnxruntime\n'
         'assert importlib.util.find_spec("torch") is None, "torch is in"'
@@ -221,13 +243,15 @@ def main():
     if there == wanted:
         return
     check_python()
+    if os.path.exists(python):
+        check_version(venv)
     start = time.time()
     print(
         'setting up %s with Python %s; this takes minutes' % (venv, sys.version.split()[0]),
         flush=True,
     )
-    if not os.path.exists(python):
-        subprocess.check_call([sys.executable, '-m', 'venv', venv])
+    if not os.path.exists(python) and subprocess.call([sys.executable, '-m', 'venv', venv]):
+        fail('%s cannot be made, see above: give another VENV' % venv)
     if dict(wanted, checkout=there.get('checkout')) != there:
         if not shutil.which('uv'):
             check_network(python)
@@ -238,7 +262,7 @@ def main():
     if kind == 'runtime':
         install_runtime(python)
     else:
-        install(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable', ROOT)
+        install_package(python, '--quiet', '--no-deps', '--no-build-isolation')
     with open(path, 'w') as file:
         json.dump(wanted, file)
     print('environment ready in %.0f s' % (time.time() - start), flush=True)

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..runtime.media import (
     find_inputs,
     person_tables,
     read_image,
+    silence_decoders,
     write_image,
 )
 from ..runtime.results import JsonListWriter
@@ -52,7 +54,7 @@ class FoundBoxes:
         return dict(predictions=[PoseDataSample(pred_instances=self._found)])
 
 
-def run(args: argparse.Namespace) -> list[str]:
+def run(args: argparse.Namespace) -> tuple[list[str], int]:
     """Draw the poses of all inputs and write them as JSON.
 
     Args:
@@ -60,12 +62,15 @@ def run(args: argparse.Namespace) -> list[str]:
             ``det_weights``, ``device`` and ``out_dir`` of ``tools/demo.py``.
 
     Returns:
-        list[str]: Lines to print: the keypoints of a single image, else a
-        line for each file, and the paths of what was written.
+        tuple: Lines to print (the keypoints of a single image, else a line
+        for each file, and the paths of what was written), and the exit
+        status: 1 if a file could not be used, or not wholly.
 
     Raises:
-        InputError: If an input cannot be used; of a folder, all of them.
+        InputError: If an input, of a folder all of them, or a model cannot be used.
+        OSError: If the results cannot be written.
     """
+    silence_decoders()
     out_dir = Path(args.out_dir)
     inputs = find_inputs(args.input, out_dir)
     given = Path(args.input)
@@ -74,6 +79,7 @@ def run(args: argparse.Namespace) -> list[str]:
             f'--out-dir {out_dir} is the folder of the input, which would be drawn over; '
             'give another'
         )
+    out_dir.mkdir(parents=True, exist_ok=True)
     single = len(inputs) == 1
     if single and not inputs[0].live:  # say so before the model is loaded
         next(iter(_pictures(inputs[0])))
@@ -86,7 +92,8 @@ def run(args: argparse.Namespace) -> list[str]:
             '--det-model yolox-nano (make demo DET=yolox-nano) finds the persons first',
             file=sys.stderr,
         )
-    with redirect_stdout(sys.stderr):  # MMEngine prints what it loads
+    # MMEngine prints what it loads
+    with redirect_stdout(sys.stderr), unusable_in_one_line(args):
         inferencer = MMPoseInferencer(
             pose2d=args.model,
             pose2d_weights=args.weights,
@@ -100,11 +107,11 @@ def run(args: argparse.Namespace) -> list[str]:
         inferencer.inferencer.detector = detector
         inferencer.inferencer.det_cat_ids = (0,)
     names = inferencer.inferencer.model.dataset_meta['keypoint_id2name']
-    lines, skipped = [], []
+    lines, skipped, incomplete = [], [], []
     for item in tqdm(inputs, unit='file', disable=single):
         picture, prediction = item.picture(out_dir), out_dir / f'{item.key}.json'
         try:
-            count, persons, total = _run(item, inferencer, detector, picture, prediction)
+            count, persons, total, lost = _run(item, inferencer, detector, picture, prediction)
         except InputError as error:
             skipped.append(error)
             lines.append(f'skipped: {error}')
@@ -117,10 +124,39 @@ def run(args: argparse.Namespace) -> list[str]:
             )
         else:
             lines.append(f'{item.source}: frames {count}, persons {total}')
+        if lost:
+            incomplete.append(lost)
+            lines.append(f'incomplete: {lost}')
         lines += [f'drawn  {picture}', f'JSON   {prediction}']
     if len(skipped) == len(inputs):
         raise skipped[0] if single else InputError(f'none of the files in {args.input} can be read')
-    return lines
+    if not single:
+        lines.append(f'files: {len(inputs) - len(skipped)} done, {len(skipped)} skipped')
+    return lines, int(bool(skipped or incomplete))
+
+
+@contextmanager
+def unusable_in_one_line(args: argparse.Namespace) -> Iterator[None]:
+    """Say in one line that a model's name or the device cannot be used.
+
+    Raises:
+        InputError: Instead of MMEngine's or PyTorch's own error.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if 'Cannot find model' not in str(error):
+            raise
+        raise InputError(
+            f'{error}: --model takes lpn50-body, lpn50-lsp, another name that MMPose knows, or a '
+            f'config; --det-model {", ".join(known_detectors())}, an ONNX file, or a config or '
+            'name of MMDet'
+        ) from error
+    except (RuntimeError, AssertionError) as error:
+        if args.device == 'cpu':
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f'--device {args.device} cannot be used: {reason}') from error
 
 
 def _pictures(item: Input):
@@ -133,13 +169,15 @@ def _run(
     detector: FoundBoxes | None,
     picture: Path,
     prediction: Path,
-) -> tuple[int, list[dict], int]:
-    """Write the results of an input; return frames, the last one's persons, all persons."""
+) -> tuple[int, list[dict], int, str | None]:
+    """Write the results; return frames, the last one's persons, all persons, what was lost."""
 
     def infer(image: np.ndarray) -> tuple[list[dict], np.ndarray]:
         if detector and not detector.find(image):
             return [], image
-        result = next(inferencer(image, return_vis=True))
+        width = max(round(max(image.shape[:2]) / 200), 1)
+        drawing = dict(return_vis=True, thickness=width, radius=width + 2)
+        result = next(inferencer(image, **drawing))
         return result['predictions'][0], result['visualization'][0][..., ::-1]
 
     if not item.frames:
@@ -148,7 +186,7 @@ def _run(
         with JsonListWriter(prediction) as file:
             for person in persons:
                 file.write(person)
-        return 1, persons, len(persons)
+        return 1, persons, len(persons), None
     frames, count, total = FrameReader(item), 0, 0
     with JsonListWriter(prediction) as file, VideoWriter(picture, frames.fps) as video:
         for image in frames:
@@ -156,4 +194,4 @@ def _run(
             video.write(np.ascontiguousarray(drawn))
             file.write(dict(frame_id=count, instances=persons))
             count, total = count + 1, total + len(persons)
-    return count, persons, total
+    return count, persons, total, frames.lost(count)

@@ -34,6 +34,7 @@ from .media import (
     person_tables,
     read_image,
     replace_file,
+    silence_decoders,
     write_image,
 )
 from .pipeline import Pipeline
@@ -553,6 +554,14 @@ class App:
         return lines, int(bool(skipped or lost or (self.boxes and self.boxes.left_out)))
 
 
+def share(text: str) -> float:
+    """Return a number from 0 to 1, as ``argparse`` wants it."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 1')
+    return value
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
@@ -620,13 +629,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--det-thr',
-        type=float,
+        type=share,
         default=0.3,
         help='score of a box to be used (default: %(default)s)',
     )
     parser.add_argument(
         '--nms-thr',
-        type=float,
+        type=share,
         default=0.3,
         help='overlap of two boxes of which one is dropped (default: %(default)s)',
     )
@@ -685,12 +694,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run ``lpn-pose`` and return its exit status."""
     args = parse_args(argv)
-    # OpenCV and FFmpeg would report unreadable files in their own words
-    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
-    if hasattr(cv2, 'setLogLevel'):
-        cv2.setLogLevel(0)
-    else:  # OpenCV 5
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence_decoders()
     try:
         lines, status = App(args).run()
     except InputError as error:

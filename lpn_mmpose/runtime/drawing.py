@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-#: BGR colours of what is on the person's left, right and neither.
-LEFT = (60, 160, 255)
-RIGHT = (255, 140, 40)
-MIDDLE = (90, 220, 90)
+#: BGR colours of what is on the person's left, right and neither, as MMPose has them.
+LEFT = (0, 255, 0)
+RIGHT = (0, 128, 255)
+MIDDLE = (255, 153, 51)
 BOX = (200, 200, 200)
 EDGE = (30, 30, 30)
 
@@ -35,7 +35,7 @@ def draw_poses(
     ids: Sequence[int] | None = None,
     in_place: bool = False,
 ) -> np.ndarray:
-    """Draw persons: orange on their left, blue on their right, green between.
+    """Draw persons: green on their left, orange on their right, blue between.
 
     Args:
         image (np.ndarray): uint8 in shape (H, W, 3), BGR; left as it is

@@ -385,6 +385,15 @@ def write_image(path: Path, image: np.ndarray) -> None:
 # ---- videos
 
 
+def silence_decoders() -> None:
+    """Keep OpenCV and FFmpeg from reporting unreadable files in their own words."""
+    os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8')
+    if hasattr(cv2, 'setLogLevel'):
+        cv2.setLogLevel(0)
+    else:  # OpenCV 5
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
 def open_video(source: str | int) -> cv2.VideoCapture:
     """Open a video, camera or stream, whose frames come as they are to be looked at."""
     capture = cv2.VideoCapture(source)
@@ -434,7 +443,10 @@ class FrameReader:
         finally:
             self._capture.release()
         if not count:
-            raise InputError(f'{self._item.source} cannot be read as a video')
+            source = self._item.source
+            if self._item.live:
+                raise InputError(f'camera or stream {source} gives no frames: is it connected?')
+            raise InputError(f'{source} cannot be read as a video')
 
     def lost(self, count: int) -> str | None:
         """Return what to say of a file that ended after ``count`` frames, None if that is all.
