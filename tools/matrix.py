@@ -23,7 +23,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
-from install import EVERYTHING, install, requirements
+from install import EVERYTHING, install, install_package, requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'docs/compatibility.md'
@@ -123,7 +123,7 @@ def create(stack, interpreter, folder):
     if 'mmcv' in stack.options:  # its build needs them
         install(python, *constrained, 'ninja', 'psutil')
     install(python, *constrained, '--no-deps', *stack.options, *openmmlab)
-    install(python, '--quiet', '--no-deps', '--no-build-isolation', '--editable', str(ROOT))
+    install_package(python, '--quiet', '--no-deps', '--no-build-isolation')
     return python
 
 
