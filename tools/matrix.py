@@ -70,11 +70,24 @@ STACKS = {
     'full mmcv': Stack(
         '3.11',
         OLDEST_TORCH,
-        openmmlab=('mmcv==2.1.0', 'mmdet==3.3.0', 'mmengine==0.10.7', 'mmpose==1.3.2'),
+        openmmlab=(
+            'mmcv==2.1.0',
+            'mmdet==3.3.0',
+            'mmengine==0.10.7',
+            'mmpose==1.3.2',
+            'mmpretrain==1.2.0',
+        ),
         options=('--no-build-isolation', '--no-binary', 'mmcv'),
     ),
     'onedl forks': Stack(
-        '3.13', openmmlab=('onedl-mmcv', 'onedl-mmdetection', 'onedl-mmengine', 'mmpose==1.3.2')
+        '3.13',
+        openmmlab=(
+            'onedl-mmcv',
+            'onedl-mmdetection',
+            'onedl-mmengine',
+            'mmpose==1.3.2',
+            'mmpretrain==1.2.0',
+        ),
     ),
 }
 
