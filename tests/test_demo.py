@@ -137,7 +137,7 @@ def test_half_a_video_and_a_bad_file_of_two(tmp_path):
     [
         ('--model', 'lpn50-xyz', 'Cannot find model: lpn50-xyz'),
         ('--det-model', 'yolox', 'yolox-nano'),
-        ('--out-dir', '/proc/out', '/proc/out'),
+        ('--out-dir', '/proc/out', '--out-dir /proc/out cannot be written'),
     ],
 )
 def test_what_cannot_be_used(tmp_path, option, value, message):

@@ -174,6 +174,15 @@ def test_epoch_killed_in_its_evaluation_can_be_the_best(trained, tmp_path):
     assert best.name.endswith('_epoch_1.pth')
 
 
+def test_resume_without_validation(trained, tmp_path):
+    for resume in (False, True):
+        cfg = small_config(tmp_path, resume)
+        cfg.update(val_cfg=None, val_dataloader=None, val_evaluator=None)
+        cfg.default_hooks.checkpoint.save_best = None
+        cfg.train_cfg.max_epochs = 2 if resume else 1
+        assert trained(cfg).epoch == cfg.train_cfg.max_epochs
+
+
 def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
     """Launchers send it to a whole group of processes."""
     cfg = small_config(tmp_path)

@@ -148,15 +148,15 @@ def check_torch(python, venv):
         )
 
 
-def check_version(venv):
+def check_version(venv, python):
     """End with one line if an environment has another Python than this one."""
-    with open(os.path.join(venv, 'pyvenv.cfg')) as file:
-        found = re.search(r'^version(?:_info)? *= *(\d+\.\d+)', file.read(), re.M)
+    code = 'import sys; print("%d.%d" % sys.version_info[:2])'
+    found = subprocess.check_output([python, '-c', code]).decode().strip()
     version = '%d.%d' % sys.version_info[:2]
-    if found and found.group(1) != version:
+    if found != version:
         fail(
             '%s has Python %s, and this is Python %s: say PYTHON=python%s, give another VENV, '
-            'or remove it' % (venv, found.group(1), version, found.group(1))
+            'or remove it' % (venv, found, version, found)
         )
 
 
@@ -244,7 +244,7 @@ def main():
         return
     check_python()
     if os.path.exists(python):
-        check_version(venv)
+        check_version(venv, python)
     start = time.time()
     print(
         'setting up %s with Python %s; this takes minutes' % (venv, sys.version.split()[0]),

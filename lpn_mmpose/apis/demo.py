@@ -79,10 +79,14 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
             f'--out-dir {out_dir} is the folder of the input, which would be drawn over; '
             'give another'
         )
-    out_dir.mkdir(parents=True, exist_ok=True)
     single = len(inputs) == 1
-    if single and not inputs[0].live:  # say so before the model is loaded
+    # say so before the model is loaded
+    if single and not inputs[0].live:
         next(iter(_pictures(inputs[0])))
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f'--out-dir {out_dir} cannot be written: {error}') from error
     detector, det_model = None, args.det_model
     if det_model in known_detectors() or Path(det_model).suffix in ('.onnx', '.xml', '.zip'):
         detector, det_model = FoundBoxes(PersonDetector(det_model)), 'whole_image'

@@ -108,7 +108,8 @@ class StopHook(Hook):
             if each is not None:
                 self._keep_workers(each.dataloader)
         self._interrupted = {}
-        if place.get('evaluation') or place.get('epoch saved') and self._evaluation_is_due(loop):
+        due = place.get('epoch saved') and self._evaluation_is_due(loop)
+        if runner.val_loop is not None and (place.get('evaluation') or due):
             runner.logger.info(f'evaluating the weights of iteration {runner.iter} again')
             runner.val_loop.run()
         # of the other kind of loop MMEngine itself advances the data
@@ -125,6 +126,7 @@ class StopHook(Hook):
     @staticmethod
     def _evaluation_is_due(loop: BaseLoop) -> bool:
         """Whether a training loop evaluates where it stands."""
+        loop._decide_current_val_interval()  # as the loop itself does before it asks
         epochs = isinstance(loop, EpochBasedTrainLoop)
         now, end = (loop.epoch, loop.max_epochs) if epochs else (loop.iter, loop.max_iters)
         return now > 0 and now >= loop.val_begin and (now % loop.val_interval == 0 or now == end)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ..errors import InputError
 from .cli import main as lpn_pose
+from .media import silence_decoders
 from .pose import PoseRuntime
 
 STATM = '/proc/self/statm'
@@ -132,6 +133,7 @@ def soak_mixed(pose: PoseRuntime, *options: str) -> Iterator[Record]:
     Raises:
         RuntimeError: If broken input is taken or good input is refused.
     """
+    silence_decoders()
     begin, expected = time.monotonic(), None
     with tempfile.TemporaryDirectory() as temporary:
         files, out = Path(temporary) / 'files', Path(temporary) / 'out'
