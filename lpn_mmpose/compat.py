@@ -32,8 +32,7 @@ def install() -> None:
     when_imported('mmengine.runner.checkpoint', weights_only_checkpoints)
     when_imported('mmengine.optim.scheduler.param_scheduler', one_cycle_checkpoints)
     when_imported('mmengine.runner.runner', compiled_preprocessing)
-    when_imported('mmengine.utils.package_utils', missing_pkg_resources)
-    when_imported('mmengine.utils.package_utils', editable_installs)
+    when_imported('mmengine.utils.package_utils', packages_by_pkg_resources)
     when_imported('mmengine.utils.dl_utils.misc', missing_find_loader)
     when_imported('mmcv.utils.ext_loader', missing_find_loader)
     when_imported('mmpose.codecs.utils.gaussian_heatmap', gaussians_of_any_sigma)
@@ -297,33 +296,18 @@ def _get_installed_path(package: str) -> str:
     )
 
 
-def missing_pkg_resources(package_utils: ModuleType) -> None:
-    """Find installed packages without ``pkg_resources``.
+def packages_by_pkg_resources(package_utils: ModuleType) -> None:
+    """Find installed packages through ``importlib.metadata``.
 
-    Seen in mmengine 0.10.7 with setuptools >= 82, which no longer carries
-    it; every ``_base_ = 'mmpose::...'`` goes through here.
+    Seen in mmengine 0.10.7, whose ``_base_ = 'mmpose::...'`` goes through here:
+    setuptools >= 82 carries no ``pkg_resources``, one before warns in each
+    command that it will go, and packages are not found that ``pip install -e`` left
+    outside site-packages (PEP 660).
     """
-    if importlib.util.find_spec('pkg_resources') is None:
-        _replace(package_utils.is_installed, _is_installed)
-        _replace(package_utils.get_installed_path, _get_installed_path)
-
-
-def editable_installs(package_utils: ModuleType) -> None:
-    """Find packages that ``pip install -e`` left outside site-packages.
-
-    Seen in mmengine 0.10.7 with the editable installs of PEP 660, for which
-    ``get_installed_path`` gives a folder of site-packages that is not there.
-    """
-    upstream = package_utils.get_installed_path
-    if upstream is _get_installed_path:
-        return
-
-    @functools.wraps(upstream)
-    def get_installed_path(package: str) -> str:
-        path = upstream(package)
-        return path if osp.isdir(path) else _get_installed_path(package)
-
-    _replace(upstream, get_installed_path)
+    for replacement in (_is_installed, _get_installed_path):
+        function = getattr(package_utils, replacement.__name__.lstrip('_'))
+        if 'pkg_resources' in function.__code__.co_names:
+            _replace(function, replacement)
 
 
 def compiled_preprocessing(runner: ModuleType) -> None:

@@ -465,7 +465,7 @@ def test_packages_without_pkg_resources(package_utils, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pkg_resources', None)
     with pytest.raises(ImportError):
         package_utils.get_installed_path('mmpose')
-    compat.missing_pkg_resources(package_utils)
+    compat.packages_by_pkg_resources(package_utils)
     assert user.get_installed_path is package_utils.get_installed_path
     for package in ('mmpose', 'mmdet', 'mmengine', 'numpy', 'lpn_mmpose'):
         module = importlib.util.find_spec(package)
@@ -487,12 +487,27 @@ def test_namespace_packages_have_no_path(tmp_path, monkeypatch):
         compat._get_installed_path('namespace_only')
 
 
-def test_pkg_resources_is_used_where_it_is(package_utils, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'pkg_resources', types.ModuleType('pkg_resources'))
-    sys.modules['pkg_resources'].__spec__ = importlib.machinery.ModuleSpec('pkg_resources', None)
-    before = dict(vars(package_utils))
-    compat.missing_pkg_resources(package_utils)
-    assert vars(package_utils) == before
+def test_packages_are_found_in_silence():
+    out = run_python(
+        'import warnings\n'
+        "warnings.simplefilter('error', UserWarning)\n"
+        'import lpn_mmpose\n'
+        'from mmengine.utils import get_installed_path, is_installed\n'
+        "print(is_installed('mmpose'), get_installed_path('mmpose'))"
+    )
+    assert out.splitlines()[-1].startswith('True /')
+
+
+def test_other_ways_to_find_packages_stay():
+    def is_installed(package):
+        return package == 'mine'
+
+    def get_installed_path(package):
+        return package
+
+    module = types.SimpleNamespace(is_installed=is_installed, get_installed_path=get_installed_path)
+    compat.packages_by_pkg_resources(module)
+    assert (module.is_installed, module.get_installed_path) == (is_installed, get_installed_path)
 
 
 def test_editable_install(tmp_path):
