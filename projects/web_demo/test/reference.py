@@ -184,8 +184,8 @@ def write_files(folder: Path) -> None:
 
     meta = model_meta.PoseMeta(
         input_size=(96, 64),
-        mean=(),
-        std=(),
+        mean=(0, 0, 0),
+        std=(1, 1, 1),
         dataset='none',
         version='0',
         channel_order='rgb',
@@ -193,6 +193,7 @@ def write_files(folder: Path) -> None:
         codec='MSRAHeatmap',
         bbox_padding=1.0,
         keypoint_names=('red', 'not_green', 'red_blue'),
+        flip_indices=(0, 1, 2),
         skeleton=((0, 1),),
         keypoint_colors=((255, 0, 0), (0, 255, 0), (0, 0, 255)),
         skeleton_colors=((255, 0, 255),),
