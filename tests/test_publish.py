@@ -56,6 +56,11 @@ def test_fp32_is_exact(checkpoint, tmp_path):
     assert all(torch.equal(small[key], full[key]) for key in full)
 
 
+def test_leaves_out_what_only_training_needs(checkpoint, tmp_path):
+    path = publish(checkpoint, tmp_path / 'lpn.pth', digest=False, leave_out=['1'])
+    assert set(torch.load(path, weights_only=True)['state_dict']) == {'0.weight', '0.bias'}
+
+
 def test_tool_names_what_it_cannot_read(tmp_path):
     torch.save(dict(weight=torch.zeros(1)), tmp_path / 'bare.pth')
     (tmp_path / 'junk.pth').write_text('junk')

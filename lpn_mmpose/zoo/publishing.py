@@ -1,6 +1,7 @@
 """Training checkpoints to small files that one can ship."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,7 +10,9 @@ from ..errors import InputError
 from ..utils.checkpoint import load_checkpoint
 
 
-def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
+def published_checkpoint(
+    checkpoint: dict, half: bool = True, leave_out: Sequence[str] = ()
+) -> dict:
     """Return what inference and fine-tuning need of a training checkpoint.
 
     The weights are those that MMEngine evaluates: ``state_dict`` holds the
@@ -19,6 +22,8 @@ def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
         checkpoint (dict): An MMEngine checkpoint.
         half (bool): Store floating-point weights as float16. They are
             converted back when they are loaded into a model. Default: True.
+        leave_out (Sequence[str]): Modules of the model that only training
+            needs. Default: ``()``.
 
     Returns:
         dict: ``state_dict``, and ``meta`` with ``dataset_meta`` but not the
@@ -27,16 +32,20 @@ def published_checkpoint(checkpoint: dict, half: bool = True) -> dict:
     Raises:
         KeyError: If there is no ``state_dict``.
     """
+    training_only = tuple(f'{module}.' for module in leave_out)
     state_dict: dict[str, torch.Tensor] = {
         key: value.half() if half and value.is_floating_point() else value
         for key, value in checkpoint['state_dict'].items()
+        if not key.startswith(training_only)
     }
     kept = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')
     meta = checkpoint.get('meta', {})
     return dict(state_dict=state_dict, meta={key: meta[key] for key in kept if key in meta})
 
 
-def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
+def publish(
+    src: str, dst: str, half: bool = True, digest: bool = True, leave_out: Sequence[str] = ()
+) -> Path:
     """Write the published form of the checkpoint file ``src``.
 
     Args:
@@ -45,6 +54,7 @@ def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
         half (bool): See :func:`published_checkpoint`.
         digest (bool): Append the first 8 digits of the file's SHA-256 to its
             name, as OpenMMLab's model zoos do. Default: True.
+        leave_out (Sequence[str]): See :func:`published_checkpoint`.
 
     Returns:
         Path: The file written.
@@ -57,7 +67,7 @@ def publish(src: str, dst: str, half: bool = True, digest: bool = True) -> Path:
         raise InputError(f'{src} has no "state_dict": it is not an MMEngine checkpoint')
     dst = Path(dst)
     dst.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(published_checkpoint(checkpoint, half), dst)
+    torch.save(published_checkpoint(checkpoint, half, leave_out), dst)
     if digest:
         sha = hashlib.sha256(dst.read_bytes()).hexdigest()
         dst = dst.rename(dst.with_name(f'{dst.stem}-{sha[:8]}{dst.suffix}'))

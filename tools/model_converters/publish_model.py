@@ -16,13 +16,20 @@ def parse_args():
     parser.add_argument(
         '--no-digest', action='store_true', help='do not append the SHA-256 to the file name'
     )
+    parser.add_argument(
+        '--leave-out',
+        nargs='+',
+        default=[],
+        metavar='MODULE',
+        help='modules of the model that only training needs',
+    )
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     try:
-        path = publish(args.src, args.dst, not args.fp32, not args.no_digest)
+        path = publish(args.src, args.dst, not args.fp32, not args.no_digest, args.leave_out)
     except (InputError, OSError) as error:
         fail(error)
     print(path)
