@@ -107,7 +107,7 @@ class PoseTracker:
             from which on they are the same person, and the newer one is
             dropped. Default: 0.8.
         margin (float): See :func:`lpn_mmpose.runtime.topdown.keypoints_to_box`.
-            Default: 0.1.
+            Default: 0.15, that of the training boxes and some for movement.
 
     Example:
         >>> detector = PersonDetector('rtmdet.onnx')    # doctest: +SKIP
@@ -127,7 +127,7 @@ class PoseTracker:
         min_keypoints: int = 4,
         iou_thr: float = 0.3,
         same_thr: float = 0.8,
-        margin: float = 0.1,
+        margin: float = 0.15,
     ) -> None:
         self.pose = pose
         self.find_boxes = find_boxes

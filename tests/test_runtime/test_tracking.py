@@ -57,10 +57,10 @@ def test_boxes_come_from_the_frame_before():
         np.testing.assert_allclose(persons.keypoints[0], SHAPE + world.places['a'])
         np.testing.assert_allclose(persons.keypoints[1], SHAPE + world.places['b'])
     assert world.searches == 1
-    # the box reaches a tenth of the person's length beyond the keypoints
+    # the box reaches 15 % of the person's length beyond the keypoints
     persons = track(IMAGE)
     x, y = world.places['a']
-    np.testing.assert_allclose(persons.boxes[0], (x - 10, y - 10, x + 50, y + 110))
+    np.testing.assert_allclose(persons.boxes[0], (x - 15, y - 15, x + 55, y + 115))
 
 
 def test_detector_runs_again_when_somebody_is_lost():
@@ -135,7 +135,7 @@ def test_whole_image_is_the_default():
         persons = track(IMAGE)
         assert persons.ids.tolist() == [0]
         np.testing.assert_allclose(persons.keypoints[0], SHAPE + (180, 100))
-    np.testing.assert_allclose(persons.boxes[0], (170, 90, 230, 210))
+    np.testing.assert_allclose(persons.boxes[0], (165, 85, 235, 215))
 
 
 def test_match_boxes():

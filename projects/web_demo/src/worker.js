@@ -10,7 +10,7 @@ const MAX_BATCH = 16; // persons at once, which bounds the memory
 // on video, a person's box comes from the keypoints of the frame before; the
 // detector looks again after so many frames, or when somebody is lost
 const DETECT_EVERY = 30;
-const [KEYPOINT_THR, MIN_KEYPOINTS, SAME_THR, MARGIN] = [0.3, 4, 0.8, 0.1];
+const [KEYPOINT_THR, MIN_KEYPOINTS, SAME_THR, MARGIN] = [0.3, 4, 0.8, 0.15];
 const IOU_THR = 0.3;
 const AGREE = 0.05; // largest difference of two engines' outputs, relative
 
