@@ -1,14 +1,23 @@
 """The scripts of projects/body."""
 
+import importlib
 import json
 import runpy
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import init_default_scope
+from mmpose.datasets.datasets.utils import parse_pose_metainfo
+from mmpose.registry import MODELS, TRANSFORMS
 from synthetic import make_coco_style
 
 from lpn_mmpose.dataset_converters.lspet import CROWDPOSE_KEYPOINTS
@@ -130,3 +139,197 @@ def test_start_weights_keep_the_joints(tmp_path, run):
     assert weight.shape == (19, 3, 1, 1) and (weight[5:, 0, 0, 0] == bias[5:]).all()
     assert 0 < weight[:5].abs().max() < 0.01
     assert new['backbone.stem.conv.weight'].dtype == torch.float32
+
+
+class SeesColours:
+    """A teacher that knows keypoint j by its colour, and mirrored pictures as people do."""
+
+    names = [
+        joint['name']
+        for joint in Config.fromfile(str(PROJECT.parents[1] / 'configs/_base_/datasets/body19.py'))
+        .dataset_info['keypoint_info']
+        .values()
+    ][:17]
+
+    def __init__(self, model, threads):
+        pass
+
+    def get_inputs(self):
+        return [SimpleNamespace(name='input')]
+
+    def run(self, _, inputs):
+        (crop,) = inputs['input']
+        answer = np.zeros((17, 3))
+        for j in range(17):
+            y, x = np.nonzero((np.abs(crop - self.colour(j)) <= 1).all(-1))
+            if len(x):
+                answer[j] = (y.mean() + 0.5) / 256, (x.mean() + 0.5) / 256, 0.9
+        if answer[1, 1] < answer[2, 1]:  # eyes
+            answer[1:] = answer[1:].reshape(8, 2, 3)[:, ::-1].reshape(16, 3)
+        return [answer[None, None]]
+
+    @staticmethod
+    def colour(j):
+        return np.array([200, 14 * j + 5, 250 - 14 * j])
+
+
+def test_pseudo_labels(tmp_path, run):
+    """Two persons of discs, the second not annotated, and labels that lack or contradict."""
+    rows = np.arange(8)
+    left = np.stack([100 + 3 * (rows % 3), 20 + 30 * rows], -1)
+    right = np.stack([60 - 3 * (rows % 3), 20 + 30 * rows], -1)
+    person = np.vstack([[80, 8], np.stack([left, right], 1).reshape(16, 2)])
+    other = person + (260, 0)
+    image = np.zeros((260, 460, 3), np.uint8)
+    for points in (person, other):
+        for j, (x, y) in enumerate(points):
+            image[y - 4 : y + 5, x - 4 : x + 5] = SeesColours.colour(j)[::-1]
+    assert cv2.imwrite(str(tmp_path / 'a.png'), image)
+    labels = {
+        name: [*map(float, person[SeesColours.names.index(name)]), 2]
+        for name in CROWDPOSE_KEYPOINTS[:12]
+    }
+    labels['left_elbow'] = [0, 0, 0]
+    labels['right_wrist'] = [10, 200, 2]
+    labels['top_head'], labels['neck'] = [80, 2, 2], [80, 30, 2]
+    ann = dict(
+        id=1,
+        image_id=5,
+        category_id=1,
+        bbox=[40, 0, 80, 250],
+        iscrowd=0,
+        keypoints=sum(labels.values(), []),
+        num_keypoints=13,
+    )
+    coco = dict(
+        images=[dict(id=5, file_name='a.png', width=460, height=260)],
+        annotations=[ann],
+        categories=[dict(id=1, name='person', keypoints=list(labels))],
+    )
+    (tmp_path / 'a.json').write_text(json.dumps(coco))
+
+    class Detector:
+        def __init__(self, *_, **__):
+            pass
+
+        def __call__(self, image):
+            # the annotated person, the other one, and somebody very small
+            boxes = [[42, 2, 118, 248], [300, 0, 380, 250], [0, 0, 30, 30]]
+            return np.float32(boxes), np.ones(3)
+
+    names = {'PersonDetector': Detector, 'engines.onnxruntime_session': SeesColours}
+    args = ('t.onnx', 'd.onnx', tmp_path / 'a.json', tmp_path, '--drop-contradicted')
+    run('pseudo_labels.py', *args, **names)
+    (taught,), (found,) = (
+        json.loads((tmp_path / f'a_{part}.json').read_text())['annotations']
+        for part in ('taught', 'found')
+    )
+    keypoints = np.reshape(taught['keypoints'], (19, 3))
+    seen = keypoints[:, 2] > 0
+    # the wrist is nobody's, the face and the elbow are the teacher's, the head the labels'
+    assert np.flatnonzero(~seen).tolist() == [SeesColours.names.index('right_wrist')]
+    assert np.abs(keypoints[:17, :2] - person)[seen[:17]].max() < 1.5
+    assert keypoints[17:].tolist() == [[80, 2, 2], [80, 30, 2]]
+    assert taught['num_keypoints'] == 18
+    keypoints = np.reshape(found['keypoints'], (19, 3))
+    assert np.abs(keypoints[:17, :2] - other).max() < 1.5
+    assert (keypoints[17:] == 0).all() and found['num_keypoints'] == 17
+    assert found['bbox'] == [300, 0, 80, 250] and found['id'] != taught['id']
+    # what is there is not made again
+    (tmp_path / 'a.json').unlink()
+    run('pseudo_labels.py', *args, **names)
+
+
+@pytest.fixture
+def distillation(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    init_default_scope('mmpose')
+    yield importlib.import_module('distillation')
+    for registry, name in (
+        (TRANSFORMS, 'TeacherFeatures'),
+        (TRANSFORMS, 'PackTeacherInputs'),
+        (MODELS, 'DistilledPoseEstimator'),
+    ):
+        registry.module_dict.pop(name)
+    del sys.modules['distillation']
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    """One whose feature maps are the picture, smaller."""
+    info = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node
+    pool = partial(node, 'AveragePool', ['picture'])
+    graph = onnx.helper.make_graph(
+        [
+            node('Cast', ['input'], ['float'], to=onnx.TensorProto.FLOAT),
+            node('Transpose', ['float'], ['picture'], perm=[0, 3, 1, 2]),
+            pool(['deep'], kernel_shape=[32, 32], strides=[32, 32]),
+            pool(['fine'], kernel_shape=[8, 8], strides=[8, 8]),
+        ],
+        'teacher',
+        [info('input', onnx.TensorProto.INT32, [1, 256, 256, 3])],
+        [
+            info('deep', onnx.TensorProto.FLOAT, [1, 3, 8, 8]),
+            info('fine', onnx.TensorProto.FLOAT, [1, 3, 32, 32]),
+        ],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / 'teacher.onnx')
+    return str(tmp_path / 'teacher.onnx')
+
+
+def test_distillation(tmp_path, distillation, teacher):
+    """The teacher sees what the student sees, and the student learns it."""
+    config = Config.fromfile(str(PROJECT / 'configs/distilled.py'))
+    rng = np.random.default_rng(0)
+    picture = cv2.resize(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8), (300, 200))
+    assert cv2.imwrite(str(tmp_path / 'a.png'), picture)
+    pipeline = config.train_pipeline
+    for step in pipeline:
+        if step.type == 'TeacherFeatures':
+            step.model = teacher
+    # in the student's own colours, to compare them
+    pipeline = Compose(
+        [TRANSFORMS.build(step) for step in pipeline if step.type != 'YOLOXHSVRandomAug']
+    )
+    info = Config.fromfile(str(PROJECT.parents[1] / 'configs/_base_/datasets/body19.py'))
+    meta = parse_pose_metainfo(info.dataset_info)
+    keypoints = np.stack([np.linspace(80, 220, 19), np.linspace(50, 150, 19)], -1)[None]
+    samples = []
+    for seed in range(4):
+        np.random.seed(seed)
+        sample = pipeline(
+            dict(
+                img_path=str(tmp_path / 'a.png'),
+                bbox=np.float32([[60, 30, 240, 170]]),
+                bbox_score=np.ones(1, np.float32),
+                keypoints=keypoints.astype(np.float32),
+                keypoints_visible=np.ones((1, 19), np.float32),
+                **{k: meta[k] for k in ('flip_indices', 'upper_body_ids', 'lower_body_ids')},
+                dataset_keypoint_weights=meta['dataset_keypoint_weights'],
+            )
+        )
+        labels = sample['data_samples'].gt_instance_labels
+        seen = cv2.resize(
+            sample['inputs'].permute(1, 2, 0).numpy(), (32, 32), interpolation=cv2.INTER_AREA
+        )
+        fine = labels.teacher_fine[0].permute(1, 2, 0).float().numpy()[..., ::-1]
+        assert np.corrcoef(seen.ravel(), fine.ravel())[0, 1] > 0.97
+        samples.append(sample)
+
+    config.model.update(deep_channels=(512, 3), fine_channels=(256, 3))
+    torch.manual_seed(0)
+    model = MODELS.build(config.model).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(8):
+        data = model.data_preprocessor(pseudo_collate(samples), training=True)
+        loss = model(**data, mode='loss')
+        optimizer.zero_grad()
+        sum(loss.values()).backward()
+        optimizer.step()
+        losses.append({name: value.item() for name, value in loss.items()})
+    assert losses[-1]['loss_teacher_deep'] < 0.7 * losses[0]['loss_teacher_deep']
+    assert losses[-1]['loss_teacher_fine'] < 0.9 * losses[0]['loss_teacher_fine']

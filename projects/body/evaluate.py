@@ -9,7 +9,9 @@ set.
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -93,17 +95,37 @@ def evaluate(pose: PoseRuntime, persons: Sequence[dict], images: Path, thr: floa
     return joint_accuracy(np.concatenate(errors), labelled, sizes, thr)
 
 
+class TeacherPose:
+    """MoveNet, which ``pseudo_labels.py`` asks, called as a :class:`PoseRuntime` is."""
+
+    def __init__(self, model: str) -> None:
+        from pseudo_labels import NAMES, NUM_TAUGHT, VIEWS, Teacher
+
+        self.teacher, self.view = Teacher(model), VIEWS[0]
+        self.meta = SimpleNamespace(keypoint_names=NAMES[:NUM_TAUGHT])
+
+    def __call__(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        looks = [self.teacher.look(image, box[None], *self.view) for box in boxes]
+        keypoints, scores = zip(*looks)
+        return np.array(keypoints), np.array(scores)
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument('models', nargs='+', help='exported models, or names of shipped ones')
+    parser.add_argument('models', nargs='*', help='exported models, or names of shipped ones')
+    parser.add_argument('--teacher', help='also movenet_thunder.onnx of movenet_teacher.py')
     parser.add_argument('--data', default='data', help='folder of the data')
     parser.add_argument('--sets', nargs='+', default=list(SETS), choices=list(SETS))
     parser.add_argument('--thr', type=float, default=0.2, help='in units of the torso')
+    parser.add_argument('--padding', type=float, help="of the boxes, instead of the model's own")
     parser.add_argument('--threads', type=int, help='of the engine')
     parser.add_argument('--joints', action='store_true', help='also a row for each joint')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not args.models and not args.teacher:
+        parser.error('give a model, or --teacher')
+    return args
 
 
 def main() -> None:
@@ -122,10 +144,15 @@ def main() -> None:
         )
     )
     print('|---' * (1 + len(sets)) + '|')
-    for model in args.models:
-        pose = PoseRuntime(model, threads=args.threads)
+    poses = {Path(m).name: PoseRuntime(m, threads=args.threads) for m in args.models}
+    if args.padding:
+        for pose in poses.values():
+            pose.meta = replace(pose.meta, bbox_padding=args.padding)
+    if args.teacher:
+        poses[Path(args.teacher).name] = TeacherPose(args.teacher)
+    for model, pose in poses.items():
         results = [evaluate(pose, persons, images, args.thr) for persons, images in sets.values()]
-        rows = {Path(model).name: np.nanmean(results, axis=1)}
+        rows = {model: np.nanmean(results, axis=1)}
         if args.joints:
             rows.update(zip(LIMB_JOINTS, np.transpose(results)))
         for name, values in rows.items():

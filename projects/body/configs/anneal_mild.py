@@ -1,4 +1,4 @@
-_base_ = '../../../configs/body_2d_keypoint/lpn/body19/td-hm_lpn50_2xb16-60e_body19-128x128.py'
+_base_ = './margin.py'
 
 # once more, with augmentation that is nearer to the photographs
 train_cfg = dict(max_epochs=2, val_interval=2)

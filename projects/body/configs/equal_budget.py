@@ -1,6 +1,6 @@
-_base_ = '../../../configs/body_2d_keypoint/lpn/body19/td-hm_lpn50_2xb16-60e_body19-128x128.py'
+_base_ = './margin.py'
 
-# 24 900 images from the shipped weights, to compare recipes: half a cosine to zero
+# 24 900 images from the weights of the second run, to compare recipes: half a cosine to zero
 train_cfg = dict(max_epochs=3, val_interval=3)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
@@ -13,4 +13,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-load_from = 'lpn_mmpose/weights/lpn50_body19-128x128.pth'
+load_from = 'work_dirs/second_run/epoch_35.pth'

@@ -74,16 +74,17 @@ mpii_body19 = [
 coco_body19 = [(i, i) for i in range(17)]
 
 # pipelines
+# the box without a margin: a person of more pixels
 train_pipeline = [
     dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale'),
+    dict(type='GetBBoxCenterScale', padding=1.0),
     dict(type='RandomFlip', direction='horizontal'),
     dict(type='RandomHalfBody', prob=0.2),
     dict(
         type='RandomBBoxTransform',
         shift_factor=0.1,
         shift_prob=0.3,
-        scale_factor=(0.7, 1.35),
+        scale_factor=(0.75, 1.5),
         rotate_factor=60,
         rotate_prob=0.6,
     ),
@@ -93,6 +94,7 @@ train_pipeline = [
     dict(type='PackPoseInputs'),
 ]
 val_pipeline = _base_.val_pipeline
+val_pipeline[1].padding = 1.0
 
 # data loaders
 lspet_train = dict(

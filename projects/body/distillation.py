@@ -1,0 +1,107 @@
+"""Distillation of a teacher's feature maps into a pose estimator, in training.
+
+The data workers run the teacher, an ONNX file, on the crop that the student sees, at
+the teacher's own size; a linear layer for each of two feature maps of the
+student learns to say what the teacher's are.
+"""
+
+from functools import cached_property
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmpose.datasets.transforms import PackPoseInputs, TopdownAffine
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.registry import MODELS, TRANSFORMS
+from torch import Tensor, nn
+
+#: What the transforms and the estimator call the teacher's feature maps.
+TEACHER_KEYS = ('teacher_deep', 'teacher_fine')
+
+
+@TRANSFORMS.register_module()
+class TeacherFeatures(TopdownAffine):
+    """Add the teacher's feature maps of a person's crop; before :class:`TopdownAffine`.
+
+    Args:
+        model (str): ONNX file with the outputs ``deep`` (1, C, h, w) and ``fine``
+            (1, C', H, W), as ``movenet_teacher.py`` makes it. It takes an RGB image
+            (1, 256, 256, 3), int32.
+        input_size (tuple[int, int]): Of the teacher. Default: ``(256, 256)``.
+    """
+
+    def __init__(self, model: str, input_size: tuple[int, int] = (256, 256)) -> None:
+        super().__init__(input_size=input_size)
+        self.model = model
+
+    @cached_property
+    def request(self):
+        """The teacher, loaded in the worker; bfloat16 where the CPU computes in it."""
+        import openvino
+
+        compiled = openvino.Core().compile_model(
+            self.model, 'CPU', {'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1}
+        )
+        return compiled.create_infer_request()
+
+    def transform(self, results: dict) -> dict:
+        keys = ('img', 'bbox_center', 'bbox_scale', 'bbox_rotation')
+        crop = super().transform({key: results[key] for key in keys if key in results})['img']
+        outputs = self.request.infer({0: crop[None, ..., ::-1].astype(np.int32)})
+        for index, key in enumerate(TEACHER_KEYS):
+            results[key] = outputs[index].astype(np.float16)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackTeacherInputs(PackPoseInputs):
+    """:class:`PackPoseInputs` that packs the teacher's feature maps as well."""
+
+    def transform(self, results: dict) -> dict:
+        table = dict(results['label_mapping_table'], **dict(zip(TEACHER_KEYS, TEACHER_KEYS)))
+        return super().transform(dict(results, label_mapping_table=table))
+
+
+@MODELS.register_module()
+class DistilledPoseEstimator(TopdownPoseEstimator):
+    """A top-down estimator with a head of deconvolutions that also learns a teacher's features.
+
+    The backbone's last feature map is compared with ``teacher_deep``, the
+    input of the head's last layer with ``teacher_fine``. The teacher's channels are
+    normalized over the batch, so that the loss of a map is 1 when nothing is known.
+
+    Args:
+        deep_channels (tuple[int, int]): Of the student and the teacher.
+        fine_channels (tuple[int, int]): Of the student and the teacher.
+        hint_weight (float): Weight of each of the two losses.
+        **kwargs: Those of :class:`TopdownPoseEstimator`.
+    """
+
+    def __init__(
+        self,
+        deep_channels: tuple[int, int],
+        fine_channels: tuple[int, int],
+        hint_weight: float,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.hint_weight = hint_weight
+        channels = dict(zip(TEACHER_KEYS, (deep_channels, fine_channels)))
+        self.hints = nn.ModuleDict(
+            {key: nn.Conv2d(*pair, kernel_size=1) for key, pair in channels.items()}
+        )
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        feats = self.extract_feat(inputs)
+        maps = {TEACHER_KEYS[0]: feats[-1]}
+        handle = self.head.final_layer.register_forward_pre_hook(
+            lambda _, args: maps.update({TEACHER_KEYS[1]: args[0]})
+        )
+        losses = self.head.loss(feats, data_samples, train_cfg=self.train_cfg)
+        handle.remove()
+        for key, hint in self.hints.items():
+            teacher = torch.cat([s.gt_instance_labels[key].float() for s in data_samples])
+            teacher = F.batch_norm(teacher, None, None, training=True)
+            found = hint(maps[key]).float()
+            losses[f'loss_{key}'] = self.hint_weight * F.mse_loss(found, teacher)
+        return losses
