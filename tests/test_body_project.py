@@ -155,7 +155,10 @@ class SeesColours:
         pass
 
     def get_inputs(self):
-        return [SimpleNamespace(name='input')]
+        return [SimpleNamespace(name='input', shape=[1, 256, 256, 3])]
+
+    def get_outputs(self):
+        return [SimpleNamespace(shape=[1, 1, 17, 3])]
 
     def run(self, _, inputs):
         (crop,) = inputs['input']
@@ -218,7 +221,8 @@ def test_pseudo_labels(tmp_path, run):
             return np.float32(boxes), np.ones(3)
 
     names = {'PersonDetector': Detector, 'engines.onnxruntime_session': SeesColours}
-    args = ('t.onnx', 'd.onnx', tmp_path / 'a.json', tmp_path, '--drop-contradicted')
+    (tmp_path / 't.onnx').touch()
+    args = (tmp_path / 't.onnx', 'd.onnx', tmp_path / 'a.json', tmp_path, '--drop-contradicted')
     run('pseudo_labels.py', *args, **names)
     (taught,), (found,) = (
         json.loads((tmp_path / f'a_{part}.json').read_text())['annotations']
@@ -238,6 +242,35 @@ def test_pseudo_labels(tmp_path, run):
     # what is there is not made again
     (tmp_path / 'a.json').unlink()
     run('pseudo_labels.py', *args, **names)
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'a.json cannot be read'),
+        ({}, 'not a COCO-style JSON'),
+        (
+            dict(images=[], annotations=[], categories=[dict(keypoints=['nose'])]),
+            'has no persons',
+        ),
+        (
+            dict(
+                images=[dict(id=1, file_name='a.png')],
+                annotations=[dict(id=1, image_id=1)],
+                categories=[dict(keypoints=['nose'])],
+            ),
+            'no.onnx does not exist',
+        ),
+    ],
+)
+def test_pseudo_labels_name_what_is_wrong(tmp_path, run, capsys, content, message):
+    if content is not None:
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as stop:
+        run('pseudo_labels.py', tmp_path / 'no.onnx', 'd.onnx', tmp_path / 'a.json', tmp_path)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob('a_*.json'))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lpn_mmpose  # noqa: F401, puts the patches in place
+from lpn_mmpose.errors import InputError
 from lpn_mmpose.zoo.publishing import publish
 
 TOOL = Path(__file__).parents[1] / 'tools/model_converters/publish_model.py'
@@ -59,6 +60,9 @@ def test_fp32_is_exact(checkpoint, tmp_path):
 def test_leaves_out_what_only_training_needs(checkpoint, tmp_path):
     path = publish(checkpoint, tmp_path / 'lpn.pth', digest=False, leave_out=['1'])
     assert set(torch.load(path, weights_only=True)['state_dict']) == {'0.weight', '0.bias'}
+    with pytest.raises(InputError, match='2.*only 0, 1'):
+        publish(checkpoint, tmp_path / 'not.pth', leave_out=['2'])
+    assert not (tmp_path / 'not.pth').exists()
 
 
 def test_tool_names_what_it_cannot_read(tmp_path):

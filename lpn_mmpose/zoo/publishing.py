@@ -22,7 +22,7 @@ def published_checkpoint(
         checkpoint (dict): An MMEngine checkpoint.
         half (bool): Store floating-point weights as float16. They are
             converted back when they are loaded into a model. Default: True.
-        leave_out (Sequence[str]): Modules of the model that only training
+        leave_out (Sequence[str]): Top modules of the model that only training
             needs. Default: ``()``.
 
     Returns:
@@ -60,11 +60,16 @@ def publish(
         Path: The file written.
 
     Raises:
-        InputError: If ``src`` is missing or is no MMEngine checkpoint.
+        InputError: If ``src`` is missing, is no MMEngine checkpoint, or has no such
+            module.
     """
     checkpoint = load_checkpoint(str(src))
     if 'state_dict' not in checkpoint:
         raise InputError(f'{src} has no "state_dict": it is not an MMEngine checkpoint')
+    modules = sorted({key.split('.')[0] for key in checkpoint['state_dict']})
+    for module in leave_out:
+        if module not in modules:
+            raise InputError(f'{src} has no module {module}, only {", ".join(modules)}')
     dst = Path(dst)
     dst.parent.mkdir(parents=True, exist_ok=True)
     torch.save(published_checkpoint(checkpoint, half, leave_out), dst)

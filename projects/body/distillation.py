@@ -6,6 +6,7 @@ student learns to say what the teacher's are.
 """
 
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from mmpose.datasets.transforms import PackPoseInputs, TopdownAffine
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS, TRANSFORMS
 from torch import Tensor, nn
+
+from lpn_mmpose.errors import InputError
 
 #: What the transforms and the estimator call the teacher's feature maps.
 TEACHER_KEYS = ('teacher_deep', 'teacher_fine')
@@ -28,10 +31,15 @@ class TeacherFeatures(TopdownAffine):
             (1, C', H, W), as ``movenet_teacher.py`` makes it. It takes an RGB image
             (1, 256, 256, 3), int32.
         input_size (tuple[int, int]): Of the teacher. Default: ``(256, 256)``.
+
+    Raises:
+        InputError: If there is no such file.
     """
 
     def __init__(self, model: str, input_size: tuple[int, int] = (256, 256)) -> None:
         super().__init__(input_size=input_size)
+        if not Path(model).is_file():
+            raise InputError(f'teacher {model} does not exist: movenet_teacher.py makes it')
         self.model = model
 
     @cached_property
@@ -94,11 +102,10 @@ class DistilledPoseEstimator(TopdownPoseEstimator):
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
         feats = self.extract_feat(inputs)
         maps = {TEACHER_KEYS[0]: feats[-1]}
-        handle = self.head.final_layer.register_forward_pre_hook(
+        with self.head.final_layer.register_forward_pre_hook(
             lambda _, args: maps.update({TEACHER_KEYS[1]: args[0]})
-        )
-        losses = self.head.loss(feats, data_samples, train_cfg=self.train_cfg)
-        handle.remove()
+        ):
+            losses = self.head.loss(feats, data_samples, train_cfg=self.train_cfg)
         for key, hint in self.hints.items():
             teacher = torch.cat([s.gt_instance_labels[key].float() for s in data_samples])
             teacher = F.batch_norm(teacher, None, None, training=True)

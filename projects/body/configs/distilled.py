@@ -1,7 +1,7 @@
 _base_ = '../../../configs/body_2d_keypoint/lpn/body19/td-hm_lpn50_2xb16-60e_body19-128x128.py'
 custom_imports = dict(imports=[*_base_.custom_imports['imports'], 'distillation'])
 
-# from the weights of the second run: constant, then half a cosine to zero
+# with PYTHONPATH=projects/body, from the weights of the second run: constant, then half a cosine to zero
 train_cfg = dict(max_epochs=16, val_interval=3)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
@@ -24,25 +24,11 @@ model = dict(
 )
 
 # the teacher sees what the student does, in its own colours
-train_pipeline = [
-    dict(type='LoadImage'),
-    dict(type='GetBBoxCenterScale', padding=1.0),
-    dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomHalfBody', prob=0.25),
-    dict(
-        type='RandomBBoxTransform',
-        shift_factor=0.12,
-        shift_prob=0.3,
-        scale_factor=(0.75, 1.5),
-        rotate_factor=45,
-        rotate_prob=0.6,
-    ),
-    dict(type='TeacherFeatures', model='data/movenet_features.onnx'),
-    dict(type='TopdownAffine', input_size=_base_.codec['input_size']),
-    dict(type='YOLOXHSVRandomAug'),
-    dict(type='GenerateTarget', encoder=_base_.codec),
-    dict(type='PackTeacherInputs'),
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[3].prob = 0.25
+train_pipeline[4].update(shift_factor=0.12, rotate_factor=45)
+train_pipeline.insert(5, dict(type='TeacherFeatures', model='data/movenet_features.onnx'))
+train_pipeline[-1] = dict(type='PackTeacherInputs')
 
 # what pseudo_labels.py wrote: the annotated persons, and those whom nobody annotated
 body19 = dict(metainfo=dict(from_file='configs/_base_/datasets/body19.py'), pipeline=[])

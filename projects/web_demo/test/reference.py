@@ -7,7 +7,7 @@ photographs.
 ``reference.py files DIR``: write ``pose.onnx``, a network of three keypoints
 that differs from the shipped one in all that its metadata say; ``yolox.onnx``,
 which finds two persons where it gets a picture higher than wide;
-``video.webm`` and ``camera.y4m``, which show ``frame.png``.
+``video.webm`` and ``camera.y4m``, whose frames are ``video.png`` and ``camera.png``.
 """
 
 import argparse
@@ -232,16 +232,18 @@ def write_files(folder: Path) -> None:
         [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', output)],
     )
     image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
-    cv2.imwrite(str(folder / 'frame.png'), image)
     writer = cv2.VideoWriter(
         str(folder / 'video.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10, image.shape[1::-1]
     )
     for _ in range(30):
         writer.write(image)
     writer.release()
-    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).tobytes()
+    frame = cv2.VideoCapture(str(folder / 'video.webm')).read()[1]
+    cv2.imwrite(str(folder / 'video.png'), frame)
+    planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+    cv2.imwrite(str(folder / 'camera.png'), cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420))
     header = 'YUV4MPEG2 W236 H334 F10:1 Ip A1:1 C420jpeg\n'
-    (folder / 'camera.y4m').write_bytes(header.encode() + 10 * (b'FRAME\n' + planes))
+    (folder / 'camera.y4m').write_bytes(header.encode() + 10 * (b'FRAME\n' + planes.tobytes()))
 
 
 def main() -> None:
