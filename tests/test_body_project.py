@@ -5,6 +5,7 @@ import json
 import runpy
 import sys
 from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import HOOKS, init_default_scope
+from mmengine.runner import Runner
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import MODELS, TRANSFORMS
 from synthetic import make_coco_style
@@ -288,6 +292,17 @@ def distillation(monkeypatch):
 
 
 @pytest.fixture
+def clock(monkeypatch):
+    """The module, with a clock that goes on by a second at each look at it."""
+    monkeypatch.syspath_prepend(str(PROJECT))
+    module = importlib.import_module('clock')
+    monkeypatch.setattr(module, 'time', SimpleNamespace(monotonic=count().__next__))
+    yield module
+    HOOKS.module_dict.pop('CosineByClock')
+    del sys.modules['clock']
+
+
+@pytest.fixture
 def teacher(tmp_path):
     """One whose feature maps are the picture, smaller."""
     info = onnx.helper.make_tensor_value_info
@@ -313,9 +328,10 @@ def teacher(tmp_path):
     return str(tmp_path / 'teacher.onnx')
 
 
-def test_distillation(tmp_path, distillation, teacher):
+@pytest.mark.parametrize('config', ['distilled.py', 'larger_input.py'])
+def test_distillation(tmp_path, distillation, clock, teacher, config):
     """The teacher sees what the student sees, and the student learns it."""
-    config = Config.fromfile(str(PROJECT / 'configs/distilled.py'))
+    config = Config.fromfile(str(PROJECT / 'configs' / config))
     rng = np.random.default_rng(0)
     picture = cv2.resize(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8), (300, 200))
     assert cv2.imwrite(str(tmp_path / 'a.png'), picture)
@@ -345,10 +361,12 @@ def test_distillation(tmp_path, distillation, teacher):
             )
         )
         labels = sample['data_samples'].gt_instance_labels
-        seen = cv2.resize(
-            sample['inputs'].permute(1, 2, 0).numpy(), (32, 32), interpolation=cv2.INTER_AREA
-        )
         fine = labels.teacher_fine[0].permute(1, 2, 0).float().numpy()[..., ::-1]
+        seen = cv2.resize(
+            sample['inputs'].permute(1, 2, 0).numpy(),
+            fine.shape[1::-1],
+            interpolation=cv2.INTER_AREA,
+        )
         assert np.corrcoef(seen.ravel(), fine.ravel())[0, 1] > 0.97
         samples.append(sample)
 
@@ -366,3 +384,63 @@ def test_distillation(tmp_path, distillation, teacher):
         losses.append({name: value.item() for name, value in loss.items()})
     assert losses[-1]['loss_teacher_deep'] < 0.7 * losses[0]['loss_teacher_deep']
     assert losses[-1]['loss_teacher_fine'] < 0.9 * losses[0]['loss_teacher_fine']
+
+
+class Line(BaseModel):
+    """One weight, which is to be 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.weight**2)
+
+
+class Rates(Hook):
+    def __init__(self, stop_after=None):
+        self.rates, self.stop_after = [], stop_after
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+
+    def after_train_epoch(self, runner):
+        if runner.epoch + 1 == self.stop_after:
+            runner.train_loop.stop_training = True
+
+
+def train_by_clock(work_dir, rates, resume=False):
+    hook = dict(type='CosineByClock', lr=0.1, hours=20 / 3600, warmup=2)
+    Runner(
+        Line(),
+        str(work_dir),
+        train_dataloader=dict(
+            batch_size=1, dataset=[dict(inputs=0)] * 4, sampler=dict(type='DefaultSampler')
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1)),
+        train_cfg=dict(by_epoch=True, max_epochs=100),
+        custom_hooks=[hook, rates],
+        resume=resume,
+        log_level='ERROR',
+        experiment_name=f'{work_dir.name}{resume}{id(rates)}',
+    ).train()
+
+
+def test_learning_rate_by_clock(tmp_path, clock):
+    """It ends at zero, and so does a training that was stopped and goes on."""
+    whole = Rates()
+    train_by_clock(tmp_path / 'whole', whole)
+    # looks at the clock: one at the beginning of an epoch, one before each of its 4 iterations;
+    # the time between epochs does not count
+    seconds = np.arange(1, len(whole.rates) + 1)
+    expected = 0.05 * (1 + np.cos(np.pi * np.minimum(seconds / 20, 1)))
+    expected[0] /= 2
+    assert len(whole.rates) == 20
+    np.testing.assert_allclose(whole.rates, expected, atol=1e-6)
+    assert whole.rates[-1] == pytest.approx(0, abs=1e-9)
+
+    parts = Rates(stop_after=2), Rates()
+    train_by_clock(tmp_path / 'parts', parts[0])
+    train_by_clock(tmp_path / 'parts', parts[1], resume=True)
+    assert len(parts[0].rates) == 8
+    np.testing.assert_allclose(parts[0].rates + parts[1].rates, whole.rates, atol=1e-6)

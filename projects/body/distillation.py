@@ -1,7 +1,7 @@
 """Distillation of a teacher's feature maps into a pose estimator, in training.
 
 The data workers run the teacher, an ONNX file, on the crop that the student sees, at
-the teacher's own size; a linear layer for each of two feature maps of the
+a size of the teacher's; a linear layer for each of two feature maps of the
 student learns to say what the teacher's are.
 """
 
@@ -29,8 +29,9 @@ class TeacherFeatures(TopdownAffine):
     Args:
         model (str): ONNX file with the outputs ``deep`` (1, C, h, w) and ``fine``
             (1, C', H, W), as ``movenet_teacher.py`` makes it. It takes an RGB image
-            (1, 256, 256, 3), int32.
-        input_size (tuple[int, int]): Of the teacher. Default: ``(256, 256)``.
+            (1, height, width, 3), int32.
+        input_size (tuple[int, int]): Width and height, in pixels, of the teacher's crop;
+            multiples of 32, in the student's ratio. Default: ``(256, 256)``.
 
     Raises:
         InputError: If there is no such file.
@@ -47,8 +48,11 @@ class TeacherFeatures(TopdownAffine):
         """The teacher, loaded in the worker; bfloat16 where the CPU computes in it."""
         import openvino
 
-        compiled = openvino.Core().compile_model(
-            self.model, 'CPU', {'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1}
+        core = openvino.Core()
+        teacher = core.read_model(self.model)
+        teacher.reshape([1, *self.input_size[::-1], 3])
+        compiled = core.compile_model(
+            teacher, 'CPU', {'INFERENCE_NUM_THREADS': 1, 'NUM_STREAMS': 1}
         )
         return compiled.create_infer_request()
 
@@ -76,7 +80,8 @@ class DistilledPoseEstimator(TopdownPoseEstimator):
 
     The backbone's last feature map is compared with ``teacher_deep``, the
     input of the head's last layer with ``teacher_fine``. The teacher's channels are
-    normalized over the batch, so that the loss of a map is 1 when nothing is known.
+    normalized over the batch, so that the loss of a map is 1 when nothing is known. A
+    student's map of another size is resized to the teacher's.
 
     Args:
         deep_channels (tuple[int, int]): Of the student and the teacher.
@@ -109,6 +114,6 @@ class DistilledPoseEstimator(TopdownPoseEstimator):
         for key, hint in self.hints.items():
             teacher = torch.cat([s.gt_instance_labels[key].float() for s in data_samples])
             teacher = F.batch_norm(teacher, None, None, training=True)
-            found = hint(maps[key]).float()
+            found = F.interpolate(hint(maps[key]).float(), teacher.shape[2:], mode='bilinear')
             losses[f'loss_{key}'] = self.hint_weight * F.mse_loss(found, teacher)
         return losses
