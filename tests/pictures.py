@@ -57,7 +57,7 @@ def webp(image: np.ndarray, flags: int, *chunks: bytes) -> bytes:
 
 def photograph(path: Path, image: np.ndarray, orientation: int) -> Path:
     """Write a JPEG, PNG or WebP that looks like ``image`` if its EXIF is heeded."""
-    stored = STORED[orientation](image)
+    stored = STORED.get(orientation, STORED[1])(image)
     if path.suffix == '.jpg':
         content = encoded('.jpg', stored, cv2.IMWRITE_JPEG_QUALITY, 100)
         segment = b'Exif\0\0' + exif(orientation)

@@ -394,12 +394,15 @@ class Line(BaseModel):
         self.weight = torch.nn.Parameter(torch.ones(()))
 
     def forward(self, inputs, mode):
-        return dict(loss=self.weight**2)
+        return dict(loss=self.weight**2) if mode == 'loss' else [None]
 
 
 class Rates(Hook):
     def __init__(self, stop_after=None):
-        self.rates, self.stop_after = [], stop_after
+        self.rates, self.stop_after, self.evaluated = [], stop_after, []
+
+    def after_val(self, runner):
+        self.evaluated.append(runner.epoch)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
@@ -418,7 +421,14 @@ def train_by_clock(work_dir, rates, resume=False):
             batch_size=1, dataset=[dict(inputs=0)] * 4, sampler=dict(type='DefaultSampler')
         ),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=1)),
-        train_cfg=dict(by_epoch=True, max_epochs=100),
+        train_cfg=dict(by_epoch=True, max_epochs=100, val_interval=50),
+        val_dataloader=dict(
+            batch_size=1,
+            dataset=[dict(inputs=0)],
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        ),
+        val_cfg={},
+        val_evaluator=[],
         custom_hooks=[hook, rates],
         resume=resume,
         log_level='ERROR',
@@ -438,9 +448,13 @@ def test_learning_rate_by_clock(tmp_path, clock):
     assert len(whole.rates) == 20
     np.testing.assert_allclose(whole.rates, expected, atol=1e-6)
     assert whole.rates[-1] == pytest.approx(0, abs=1e-9)
+    assert whole.evaluated == [5]
 
     parts = Rates(stop_after=2), Rates()
     train_by_clock(tmp_path / 'parts', parts[0])
     train_by_clock(tmp_path / 'parts', parts[1], resume=True)
     assert len(parts[0].rates) == 8
     np.testing.assert_allclose(parts[0].rates + parts[1].rates, whole.rates, atol=1e-6)
+    over = Rates()
+    train_by_clock(tmp_path / 'parts', over, resume=True)
+    assert not over.rates

@@ -279,6 +279,8 @@ def test_pil_images(image, tiny_pose, tmp_path):
         pose(Image.open(path))
     upright = ImageOps.exif_transpose(Image.open(path))
     np.testing.assert_allclose(pose(upright)[0], pose(path)[0], atol=0.5)
+    path = pictures.photograph(tmp_path / 'photo.jpg', image, 0)  # says nothing
+    np.testing.assert_allclose(pose(Image.open(path))[0], pose(path)[0], atol=0.5)
 
 
 @pytest.mark.parametrize('suffix, most', [('.jpg', 4), ('.tif', 0)])

@@ -28,16 +28,20 @@ from ..runtime.media import (
 )
 from ..runtime.results import JsonListWriter
 
+#: MMPose's inferencer's own.
+BBOX_THR = NMS_THR = 0.3
+
 
 class FoundBoxes:
     """Hands the runtime's boxes to MMPose's inferencer, in the place of MMDet's detector.
 
     Args:
-        detector (PersonDetector): The detector.
+        model (str): What :class:`PersonDetector` takes. Its thresholds are the inferencer's, which
+            takes the whole image where it leaves out all of the boxes that it is handed.
     """
 
-    def __init__(self, detector: PersonDetector) -> None:
-        self._detector = detector
+    def __init__(self, model: str) -> None:
+        self._detector = PersonDetector(model, score_thr=BBOX_THR, iou_thr=NMS_THR)
 
     def find(self, image: np.ndarray) -> int:
         """Find the persons of an image that is given to the inferencer next; return how many."""
@@ -74,7 +78,7 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
     out_dir = Path(args.out_dir)
     inputs = find_inputs(args.input, out_dir)
     given = Path(args.input)
-    if out_dir.resolve() == (given if given.is_dir() else given.parent).resolve():
+    if not given.is_dir() and out_dir.resolve() == given.parent.resolve():
         raise InputError(
             f'--out-dir {out_dir} is the folder of the input, which would be drawn over; '
             'give another'
@@ -89,7 +93,7 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
         raise InputError(f'--out-dir {out_dir} cannot be written: {error}') from error
     detector, det_model = None, args.det_model
     if det_model in known_detectors() or Path(det_model).suffix in ('.onnx', '.xml', '.zip'):
-        detector, det_model = FoundBoxes(PersonDetector(det_model)), 'whole_image'
+        detector, det_model = FoundBoxes(det_model), 'whole_image'
     elif det_model == 'whole_image':
         print(
             'note: without a detector the whole picture is taken as one person; '
@@ -181,7 +185,7 @@ def _run(
             return [], image
         width = max(round(max(image.shape[:2]) / 200), 1)
         drawing = dict(return_vis=True, thickness=width, radius=width + 2)
-        result = next(inferencer(image, **drawing))
+        result = next(inferencer(image, bbox_thr=BBOX_THR, nms_thr=NMS_THR, **drawing))
         return result['predictions'][0], result['visualization'][0][..., ::-1]
 
     if not item.frames:

@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from .detector import PersonDetector
 from .download import known_detectors
 from .drawing import draw_poses
 from .engines import cpu_count, find_exported_model
-from .formats import CsvWriter, write_openpose
+from .formats import CsvWriter, remove_openpose, write_openpose
 from .layouts import LAYOUTS
 from .locking import folder_locked
 from .media import (
@@ -143,9 +144,12 @@ class Window:
             ) from error
 
     def show(self, picture: np.ndarray, wait: bool = False) -> bool:
-        """Show a picture, until a key is pressed if ``wait``; False for q or Escape."""
+        """Show a picture, until a key is pressed if ``wait``; close for q or Escape: False."""
         cv2.imshow('lpn-pose', picture)
-        return cv2.waitKey(0 if wait else 1) & 0xFF not in (ord('q'), 27)
+        stays = cv2.waitKey(0 if wait else 1) & 0xFF not in (ord('q'), 27)
+        if not stays:
+            cv2.destroyWindow('lpn-pose')
+        return stays
 
 
 class Outcome(NamedTuple):
@@ -263,7 +267,8 @@ class App:
             for line in self._ledger.read_text().splitlines():
                 try:
                     record = json.loads(line)
-                    done[record['key']] = dict(file=record['file'], stamp=record['stamp'])
+                    fields = dict(file=record['file'], stamp=record['stamp'])
+                    done[record['key']] = dict(fields, lost=record.get('lost'))
                 except (KeyError, TypeError, ValueError):
                     continue
         return done
@@ -405,7 +410,7 @@ class App:
             self.pose,
             find_boxes,
             reuse_boxes=self.args.track,
-            find_every=self.args.detect_every if self.detector else None,
+            find_every=self.args.detect_every if self.detector or self.boxes else None,
         )
         smooth = KeypointSmoother(fps) if self.args.smooth else None
         return [track]
@@ -418,14 +423,18 @@ class App:
         """
         done = [i for i in self.inputs if self.prediction(i).is_file()]
         ids = [self.boxes and self.boxes.image_id(i.name) for i in done]
-        if None in ids:
+        if not any(i is not None for i in ids):  # a file that has none has no boxes either
             ids = [int(i.key) if i.key.isdecimal() and not i.frames else None for i in done]
+            if None in ids:
+                ids = itertools.repeat(None)
         number = persons = 0
         names, formats = self.pose.meta.keypoint_names, self.args.format
         table = CsvWriter(self.out / 'results.csv', names) if 'csv' in formats else nullcontext()
         with JsonListWriter(path) as file, table:
             for item, image_id in zip(done, ids):
                 frames = read_json_list(self.prediction(item))
+                if 'openpose' in formats and item.frames:
+                    remove_openpose(self.out / 'openpose', item.key)
                 if not item.frames:
                     frames = [dict(instances=list(frames))]
                 for frame in frames:
@@ -436,7 +445,7 @@ class App:
                     if 'openpose' in formats:
                         write_openpose(self.out / 'openpose', item.key, frame_id, instances, names)
                     for result in to_coco(
-                        instances, number if None in ids else image_id, item.name, frame_id
+                        instances, number if image_id is None else image_id, item.name, frame_id
                     ):
                         file.write(result)
                         persons += 1
@@ -456,7 +465,7 @@ class App:
             named = str(item.source) in reason
             return Outcome(reason=reason if named else f'{item.source}: {reason}')
         if record:
-            self._mark_done(item, record)
+            self._mark_done(item, dict(record, lost=outcome.lost))
         return outcome
 
     def _outcomes(self, items: list[Input]) -> Iterator[tuple[Input, Outcome | None]]:
@@ -502,6 +511,8 @@ class App:
                 done = False
             if done:
                 before += 1
+                if self._done[item.key]['lost']:
+                    lost.append(self._done[item.key]['lost'])
             else:
                 todo.append(item)
         progress = tqdm(

@@ -268,7 +268,8 @@ def _download(url: str, path: Path, sha256: tuple[str, ...], name: str, by_hand:
             now = part.stat().st_size if part.is_file() else 0
             failures = 1 if now > size else failures + 1
             size = max(size, now)
-            if final or failures >= ATTEMPTS or not now:
+            nobody = isinstance(error, urllib.error.URLError) and not refused and not now
+            if final or failures >= ATTEMPTS or nobody:
                 raise InputError(
                     f'{name} cannot be downloaded ({" ".join(str(reason).split())}): {by_hand}; '
                     'behind a proxy, set https_proxy'

@@ -4,6 +4,7 @@ Both take the persons as :func:`lpn_mmpose.runtime.results.to_mmpose` gives them
 """
 
 import csv
+import glob
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -40,6 +41,8 @@ BODY_25: tuple[tuple[str | tuple[str, str], ...], ...] = (
     ('right_small_toe',),
     ('right_heel',),
 )
+#: Of a frame's number in the name of its file.
+FRAME_DIGITS = 12
 #: Other parts of a person in OpenPose's files, empty here.
 OPENPOSE_PARTS = (
     'face_keypoints_2d',
@@ -70,7 +73,8 @@ class CsvWriter:
         self._part = path.with_name(f'.part-{path.name}')
 
     def __enter__(self) -> 'CsvWriter':
-        self._file = self._part.open('w', newline='', encoding='utf-8')
+        # the name of a file may be no text
+        self._file = self._part.open('w', newline='', encoding='utf-8', errors='backslashreplace')
         self._writer = csv.writer(self._file)
         columns = ['file', 'frame_id', 'person', 'track_id', 'x1', 'y1', 'x2', 'y2', 'box_score']
         columns += [f'{name}_{part}' for name in self._names for part in ('x', 'y', 'score')]
@@ -139,6 +143,18 @@ def write_openpose(
         instances (Iterable[dict]): Persons, see above.
         names (Sequence[str]): The model's keypoints' names.
     """
-    frame = '' if frame_id is None else f'_{frame_id:012d}'
+    frame = '' if frame_id is None else f'_{frame_id:0{FRAME_DIGITS}d}'
     text = json.dumps(to_openpose(instances, names))
     replace_file(folder / f'{key}{frame}_keypoints.json', text.encode())
+
+
+def remove_openpose(folder: Path, key: str) -> None:
+    """Remove the files of an input's frames, of which there may be fewer now.
+
+    Args:
+        folder (Path): Folder of the files.
+        key (str): Name of the input without suffix.
+    """
+    number = '[0-9]' * FRAME_DIGITS
+    for file in folder.glob(f'{glob.escape(key)}_{number}_keypoints.json'):
+        file.unlink()

@@ -136,6 +136,10 @@ def find_inputs(text: str, out: Path | None = None) -> list[Input]:
     if text.isdecimal() and not path.exists():
         return [Input(int(text), f'camera {text}', f'camera{text}', True)]
     if path.is_dir():
+        if out is not None and out.resolve() == path.resolve():
+            raise InputError(
+                f'{out} is the folder of the input, among which the results would be: give another'
+            )
         folder = path
         known = IMAGE_SUFFIXES + VIDEO_SUFFIXES
         files = list_files(path, known + FOREIGN_SUFFIXES, out)
@@ -327,7 +331,7 @@ def as_image(image) -> np.ndarray:
         return read_image(image)
     if hasattr(image, 'getexif'):  # PIL's
         orientation = image.getexif().get(0x0112, 1)
-        if orientation != 1:
+        if orientation in range(2, 9):  # others say nothing
             raise ValueError(
                 f'the PIL image is to be turned, as its EXIF orientation {orientation} says: '
                 'give PIL.ImageOps.exif_transpose(image)'
@@ -376,9 +380,14 @@ def write_image(path: Path, image: np.ndarray) -> None:
         OSError: If the file cannot be written.
     """
     try:
-        _, content = cv2.imencode(path.suffix, image)
+        written, content = cv2.imencode(path.suffix, image)
     except cv2.error as error:
         raise InputError(f'{path} cannot be drawn: {error.err}') from error
+    if not written:
+        raise InputError(
+            f'{path} cannot be drawn: {image.shape[1]}x{image.shape[0]} pixels are too many for '
+            f'{path.suffix}'
+        )
     replace_file(path, content.tobytes())
 
 

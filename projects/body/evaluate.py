@@ -60,11 +60,11 @@ def read_persons(ann_file: Path) -> list[dict]:
         keypoints = np.reshape([ann['keypoints'] for ann in anns], (len(anns), -1, 3))[:, order]
         boxes = np.array([ann['bbox'] for ann in anns], np.float32)
         boxes[:, 2:] += boxes[:, :2]
-        size = (image['width'], image['height'])
+        limits = (image['width'] - 1, image['height'] - 1)
         found.append(
             dict(
                 file_name=image['file_name'],
-                boxes=np.clip(boxes, 0, size * 2),
+                boxes=np.clip(boxes, 0, limits * 2),
                 keypoints=keypoints[..., :2],
                 labelled=keypoints[..., 2] > 0,
             )
@@ -141,12 +141,12 @@ def main() -> None:
             raise SystemExit(f'error: {path} not found: see the README')
         sets[name] = read_persons(path), Path(args.data, images)
     try:
-        poses = {Path(m).name: PoseRuntime(m, threads=args.threads) for m in args.models}
+        poses = {m: PoseRuntime(m, threads=args.threads) for m in args.models}
         if args.padding:
             for pose in poses.values():
                 pose.meta = replace(pose.meta, bbox_padding=args.padding)
         if args.teacher:
-            poses[Path(args.teacher).name] = TeacherPose(args.teacher)
+            poses[args.teacher] = TeacherPose(args.teacher)
     except InputError as error:
         fail(error)
     counts = [sum(len(i['boxes']) for i in sets[name][0]) for name in sets]

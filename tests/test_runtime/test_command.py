@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -221,6 +222,25 @@ def test_tracking_saves_the_detector(lpn_pose, models, tmp_path, monkeypatch):
     assert not list((tmp_path / 'tracked/visualizations').iterdir())
 
 
+def test_tracking_looks_for_newcomers_in_a_box_file(lpn_pose, tmp_path):
+    film = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*'MJPG'), 10, SIZE)
+    boxes = []
+    for frame in range(8):
+        persons = PERSONS[: 1 if frame < 3 else 2]
+        writer.write(tiny_models.scene(persons, SIZE)[0])
+        boxes += [
+            dict(file_name='film.avi', frame_id=frame, bbox=[x1, y1, x2 - x1, y2 - y1], score=1)
+            for x1, y1, x2, y2 in persons
+        ]
+    writer.release()
+    (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
+    args = (film, '--bboxes', tmp_path / 'boxes.json', '--no-draw', '--track')
+    assert lpn_pose(*args, '--detect-every', 2)[0] == 0
+    counts = [len(f['instances']) for f in load(tmp_path / 'out/predictions/film.json')]
+    assert counts[:3] == [1, 1, 1] and counts[-3:] == [2, 2, 2]
+
+
 def test_camera(lpn_pose, tmp_path, monkeypatch):
     make_video(tmp_path / 'walk.avi')
     open_file, opened = cv2.VideoCapture, []
@@ -297,6 +317,19 @@ def test_boxes_from_a_file(lpn_pose, folder, tmp_path, content, ids):
         _, truth = tiny_models.scene([box], SIZE)
         xy = np.reshape(result['keypoints'], (6, 3))[:, :2]
         np.testing.assert_allclose(xy, truth[0], atol=2.5)
+
+
+def test_image_ids_are_those_of_the_annotations(lpn_pose, folder, tmp_path):
+    """Also where there are more files than annotated ones."""
+    content = dict(
+        images=[dict(id=20, file_name='000008.png')],
+        annotations=[dict(id=1, image_id=20, category_id=1, bbox=[192, 96, 96, 96])],
+        categories=[dict(id=1, name='person')],
+    )
+    (tmp_path / 'boxes.json').write_text(json.dumps(content))
+    lpn_pose(folder, '--bboxes', tmp_path / 'boxes.json')
+    results = load(tmp_path / 'out/results.json')
+    assert [(r['image_id'], r['file_name']) for r in results] == [(20, '000008.png')]
 
 
 def test_own_results_are_boxes(lpn_pose, models, tmp_path):
@@ -570,6 +603,42 @@ def test_half_a_video_is_said_to_be_one(lpn_pose, tmp_path, limit, status):
         assert incomplete == [f'incomplete: {film} is damaged: {read} of 10 frames can be read']
     else:
         assert not incomplete and read == 3
+    # nothing is done again, and what is missing is said again
+    again, lines, _ = lpn_pose(film, *limit)
+    assert again == status
+    assert [line for line in lines if line.startswith('incomplete')] == incomplete
+    assert any(line.startswith('files: 0 done, 1 done before') for line in lines)
+
+
+def test_results_are_not_inputs(lpn_pose, folder, tmp_path):
+    status, _, err = lpn_pose(folder, out='in')
+    assert status == 2 and 'give another' in err
+    assert not (folder / 'visualizations').exists()
+
+
+def test_a_picture_that_its_format_cannot_hold(lpn_pose, folder, tmp_path):
+    """It is skipped; the others are done."""
+    (folder / 'broken.jpg').unlink()
+    # a photograph is drawn in its own format; this one's sides are too long for it
+    content = cv2.imencode('.png', np.zeros((8, 16500, 3), np.uint8))[1].tobytes()
+    (folder / 'wide.webp').write_bytes(content)
+    status, lines, _ = lpn_pose(folder)
+    assert status == 1
+    (skipped,) = [line for line in lines if line.startswith('skipped')]
+    assert 'wide.webp' in skipped and '16500x8' in skipped
+    assert any(line.startswith('files: 2 done, 0 done before, 1 skipped') for line in lines)
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='names are bytes on POSIX')
+def test_a_name_that_is_no_text(lpn_pose, folder, tmp_path):
+    (folder / 'broken.jpg').unlink()
+    name = os.fsdecode(b'caf\xe9.png')
+    (folder / '000007.png').rename(folder / name)
+    status, _, err = lpn_pose(folder, '--format', 'csv')
+    assert status == 0, err
+    assert r'caf\udce9.png' in (tmp_path / 'out/results.csv').read_text()
+    names = {result['file_name'] for result in load(tmp_path / 'out/results.json')}
+    assert names == {name, '000008.png'}
 
 
 def test_full_disk(lpn_pose, folder, tmp_path):

@@ -210,6 +210,9 @@ def test_layouts_of_others(tmp_path, model, detector, capsys):
     # layouts can be asked for later, and nothing is done again
     status, lines, _ = run(capsys, *args)
     assert any(line.startswith('files: 0 done, 3 done before') for line in lines)
+    # frames that are no more leave no files
+    run(capsys, *args, '--overwrite', '--max-frames', 2, '--format', 'openpose')
+    assert sorted(p.name for p in (out / 'openpose').iterdir()) == names[:4]
 
 
 def test_public_detector_in_the_command(tmp_path, model, capsys):
@@ -267,10 +270,11 @@ def test_show(tmp_path, model, monkeypatch, capsys):
     monkeypatch.setenv('DISPLAY', ':0')
     monkeypatch.setattr(cv2, 'namedWindow', lambda *_: None)
     monkeypatch.setattr(cv2, 'imshow', lambda _, picture: shown.append(picture.shape))
+    monkeypatch.setattr(cv2, 'destroyWindow', lambda _: shown.append('closed'))
     monkeypatch.setattr(cv2, 'waitKey', lambda _: ord('q') if len(shown) == 2 else -1)
     folder = make_folder(tmp_path / 'in', 4)
     assert run(capsys, folder, '--model', model, '--out', tmp_path / 'out', '--show')[0] == 0
-    assert shown == [(SIZE[1], SIZE[0], 3)] * 2
+    assert shown == [(SIZE[1], SIZE[0], 3)] * 2 + ['closed']
     assert len(ledger(tmp_path / 'out')) == 4
 
 

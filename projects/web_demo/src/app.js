@@ -92,6 +92,7 @@ async function fetchModel(name) {
 function capture(source, width, height) {
   if (frame.width !== width) frame.width = width;
   if (frame.height !== height) frame.height = height;
+  framePixels.clearRect(0, 0, width, height); // a transparent picture covers nothing
   framePixels.drawImage(source, 0, 0);
 }
 
@@ -121,7 +122,7 @@ function redraw() {
 async function estimate(mine, live) {
   const image = framePixels.getImageData(0, 0, frame.width, frame.height);
   const found = await call('estimate', image,
-    { live, scoreThr: Number($('person-thr').value) });
+    { live, scoreThr: Number($('person-thr').value), turn: mine });
   if (mine !== turn) return false;
   persons = found.persons;
   canvas.hidden = false;
@@ -315,6 +316,7 @@ $('save').onclick = save;
 for (const kind of ['pose', 'detector']) {
   $(`${kind}-file`).onchange = guard(async ({ target }) => {
     const [file] = target.files;
+    target.value = ''; // the same file can be chosen again
     if (!file) return;
     await useModel(kind,
       { name: file.name, bytes: new Uint8Array(await file.arrayBuffer()) });

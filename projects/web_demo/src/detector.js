@@ -5,6 +5,7 @@ const f32 = Math.fround;
 
 const STRIDES = [8, 16, 32];
 const PERSON = 5; // column of the person's score, after box and objectness
+const MAX_BOXES = 100; // as the package's PersonDetector
 
 /** Return the network's input size [w, h], or throw if it is no YOLOX. */
 export function yoloxSize({ inputMetadata: [input], outputMetadata: [output] }) {
@@ -22,11 +23,9 @@ export function yoloxSize({ inputMetadata: [input], outputMetadata: [output] }) 
   return [width, height];
 }
 
-/** Return the size [w, h] of the image in the network's input. */
-function resizedSize({ width, height }, size) {
-  const factor = Math.min(size[0] / width, size[1] / height);
-  return [width, height].map((side) =>
-    Math.max(Math.floor(side * factor + 0.5), 1));
+/** Return by what YOLOX multiplies the image's sides before it cuts them to whole pixels. */
+function resizeFactor({ width, height }, size) {
+  return Math.min(size[0] / width, size[1] / height);
 }
 
 /**
@@ -41,7 +40,8 @@ function resizedSize({ width, height }, size) {
 export function letterbox({ data, width, height }, size) {
   const area = size[0] * size[1];
   const planes = new Float32Array(3 * area).fill(114);
-  const resized = resizedSize({ width, height }, size);
+  const factor = resizeFactor({ width, height }, size);
+  const resized = [width, height].map((side) => Math.max(Math.floor(side * factor), 1));
   const [across, down] = [width, height].map((side, axis) => {
     const [near, far, nearWeight, farWeight] = [1, 2, 3, 4].map(
       () => new Int32Array(resized[axis]));
@@ -103,8 +103,7 @@ export function decodeYolox(output, columns, size, image, thresholds) {
         if (!(score > thresholds.scoreThr)) continue;
         const [cx, cy] = [(output[at] + x) * stride, (output[at + 1] + y) * stride];
         const [w, h] = [2, 3].map((i) => Math.exp(output[at + i]) * stride / 2);
-        found.push({ score, box: [cx - w, cy - h, cx + w, cy + h].map(
-          (value, i) => Math.min(Math.max(value, 0), size[i % 2])) });
+        found.push({ score, box: [cx - w, cy - h, cx + w, cy + h] });
       }
     }
   }
@@ -115,11 +114,11 @@ export function decodeYolox(output, columns, size, image, thresholds) {
       kept.push(one);
     }
   }
-  const resized = resizedSize(image, size);
+  const factor = resizeFactor(image, size);
   const full = [image.width, image.height];
-  return kept.map(({ box, score }) => ({
+  return kept.slice(0, MAX_BOXES).map(({ box, score }) => ({
     score,
     box: box.map((value, i) =>
-      Math.min(value * full[i % 2] / resized[i % 2], full[i % 2])),
+      Math.min(Math.max(value / factor, 0), full[i % 2])),
   })).filter(({ box }) => box[2] > box[0] && box[3] > box[1]);
 }

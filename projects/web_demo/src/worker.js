@@ -19,6 +19,7 @@ let providers;
 let pose;
 let detector;
 let tracked = [];
+let source; // whose frames the tracked persons are in
 let age = 0;
 
 /** Load ONNX Runtime for 'auto', 'webgpu' or 'wasm'. */
@@ -111,8 +112,10 @@ const methods = {
     tracked = [];
   },
 
-  /** Return the persons in an ImageData, and the milliseconds it took. */
-  async estimate(image, { live, scoreThr }) {
+  /** Return the persons in an ImageData of a source, and the milliseconds it took. */
+  async estimate(image, { live, scoreThr, turn }) {
+    if (turn !== source) tracked = [];
+    source = turn;
     if (!pose) throw new Error('Choose a pose model under “Models” first');
     const begin = performance.now();
     const boxes = await findBoxes(image, live, scoreThr);

@@ -18,8 +18,8 @@ function close(actual, expected, tolerance) {
 }
 
 test('keypoints are those of the package, to 0.01 px', () => {
-  for (const { box, input_size, heatmap_size, heatmaps, results } of cases) {
-    const place = boxToCenterScale(box, input_size, 1.25);
+  for (const { box, input_size, padding, heatmap_size, heatmaps, results } of cases) {
+    const place = boxToCenterScale(box, input_size, padding);
     for (const [name, expected] of Object.entries(results)) {
       const [codec, quarter] = name.split(' ');
       const meta = { outputs: 'heatmaps', codec, heatmap_size, input_size,
@@ -45,8 +45,8 @@ test('keypoints that the graph has decoded are mapped to the image', () => {
 
 test('crops are those of OpenCV, bit for bit', () => {
   const picture = unpackImage(image);
-  for (const { box, input_size, crop: expected } of cases) {
-    const place = boxToCenterScale(box, input_size, 1.25);
+  for (const { box, input_size, padding, crop: expected } of cases) {
+    const place = boxToCenterScale(box, input_size, padding);
     for (const order of ['bgr', 'rgb']) {
       const out = new Uint8Array(input_size[0] * input_size[1] * 3);
       crop(picture, place, input_size, order, out);

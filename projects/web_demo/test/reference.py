@@ -14,16 +14,20 @@ import argparse
 import base64
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
+from onnx import helper
 
-from lpn_mmpose.runtime import PoseRuntime, model_meta, topdown
-from lpn_mmpose.runtime.detector import nms
+from lpn_mmpose.runtime import PersonDetector, PoseRuntime, model_meta, topdown
+from lpn_mmpose.runtime.detector import fit_image
 from lpn_mmpose.runtime.pose import whole_image
 
 SCORE_THR = IOU_THR = 0.3
+YOLOX_SIZE = (416, 416)
 DEMO = Path(__file__).resolve().parents[3] / 'demo/demo.jpg'
 
 
@@ -48,7 +52,10 @@ def topdown_cases() -> dict:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (97, 143, 3), np.uint8)
     cases = []
-    for input_size, size in (((192, 256), (48, 64)), ((128, 128), (32, 32))):
+    for input_size, size, padding in (
+        ((192, 256), (48, 64), 1.25),
+        ((144, 192), (36, 48), 1.0),
+    ):
         width, height = size
         maps = gaussians(rng, 40, width, height)
         maps[0] = 0.5  # all equal: the centre
@@ -62,7 +69,7 @@ def topdown_cases() -> dict:
             [-900, -800, 1500, 2000],
         ):
             boxes = np.array([box], np.float32)
-            center, scale = topdown.boxes_to_center_scale(boxes, input_size)
+            center, scale = topdown.boxes_to_center_scale(boxes, input_size, padding)
             (crop,) = topdown.crop(image, center, scale, input_size)
             results = {}
             for name, decode in (
@@ -82,6 +89,7 @@ def topdown_cases() -> dict:
                 dict(
                     box=box,
                     input_size=input_size,
+                    padding=padding,
                     heatmap_size=size,
                     heatmaps=packed(maps),
                     crop=packed(crop),
@@ -93,13 +101,26 @@ def topdown_cases() -> dict:
     output = rng.normal(0, 1, (3549, 85)).astype(np.float32)
     output[:, 4:6] = rng.uniform(0, 1, (3549, 2))
     detections = []
-    for shape in ((97, 143), (143, 97), (900, 1200)):
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / 'yolox.onnx'
+        write_onnx(
+            model,
+            [('ReduceMin', ['images'], ['least'], dict(keepdims=0))]
+            + [('Mul', ['least', 'none'], ['nothing'], {})]
+            + [('Add', ['boxes', 'nothing'], ['output'], {})],
+            ('images', onnx.TensorProto.FLOAT, [1, 3, *YOLOX_SIZE[::-1]]),
+            ('output', onnx.TensorProto.FLOAT, [1, *output.shape]),
+            [('none', np.float32(0)), ('boxes', output[None])],
+        )
+        detect = PersonDetector(model, score_thr=SCORE_THR, iou_thr=IOU_THR)
+    # the last one's height is cut to whole pixels, not rounded
+    for shape in ((97, 143), (143, 97), (900, 1200), (427, 640)):
         picture = cv2.resize(image, shape[::-1])
-        boxes, scores = decode_yolox(output, picture)
+        boxes, scores = detect(picture)
         detections.append(
             dict(
                 image=packed(picture),
-                letterbox=packed(letterbox(picture)[0]),
+                letterbox=packed(fit_image(picture, YOLOX_SIZE, 114, 'top-left', True)[0][0]),
                 boxes=boxes.tolist(),
                 scores=scores.tolist(),
             )
@@ -107,51 +128,14 @@ def topdown_cases() -> dict:
     return dict(image=packed(image), cases=cases, yolox=packed(output), detections=detections)
 
 
-def letterbox(image: np.ndarray, size: int = 416):
-    """Return YOLOX's input (h, w, 3), and what the picture has become."""
-    height, width = image.shape[:2]
-    factor = min(size / width, size / height)
-    resized = int(width * factor + 0.5), int(height * factor + 0.5)
-    padded = np.full((size, size, 3), 114, np.uint8)
-    padded[: resized[1], : resized[0]] = cv2.resize(image, resized)
-    return padded, resized
-
-
-def decode_yolox(output: np.ndarray, image: np.ndarray, size: int = 416):
-    """Return the persons' boxes and scores in YOLOX's output (A, 85)."""
-    grids, strides = [], []
-    for stride in (8, 16, 32):
-        y, x = np.indices([size // stride] * 2)
-        grids.append(np.stack([x.ravel(), y.ravel()], -1))
-        strides.append(np.full((x.size, 1), stride))
-    grids, strides = np.concatenate(grids), np.concatenate(strides)
-    center = (output[:, :2] + grids) * strides
-    half = np.exp(output[:, 2:4]) * strides / 2
-    boxes = np.clip(np.hstack([center - half, center + half]), 0, size)
-    scores = output[:, 4] * output[:, 5]
-    kept = nms(boxes, scores, SCORE_THR, IOU_THR)
-    full, resized = image.shape[1::-1], letterbox(image)[1]
-    boxes = boxes[kept] * np.divide(full * 2, resized * 2)
-    boxes = np.clip(boxes, 0, full * 2).astype(np.float32)
-    inside = (boxes[:, 2:] > boxes[:, :2]).all(-1)
-    return boxes[inside], scores[kept][inside]
-
-
 def poses(images, model, detector) -> dict:
     """Return each photograph's persons, as ``lpn-pose`` writes them."""
     pose = PoseRuntime(model) if model else PoseRuntime()
-    if detector:
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(detector)
+    detect = PersonDetector(detector, score_thr=SCORE_THR, iou_thr=IOU_THR) if detector else None
     results = {}
     for path in images:
         image = cv2.imread(path)
-        boxes = whole_image(image)
-        if detector:
-            planes = letterbox(image)[0].transpose(2, 0, 1)[None]
-            ((output,),) = session.run(None, {'images': planes.astype(np.float32)})
-            boxes = decode_yolox(output, image)[0]
+        boxes = detect(image)[0] if detect else whole_image(image)
         keypoints, scores = pose(image, boxes)
         results[path] = [
             dict(keypoints=points.tolist(), keypoint_scores=values.tolist(), bbox=[box.tolist()])
@@ -162,9 +146,6 @@ def poses(images, model, detector) -> dict:
 
 def write_onnx(path, nodes, inputs, outputs, constants, meta=None) -> None:
     """Write an ONNX file; inputs and outputs are (name, type, shape)."""
-    import onnx
-    from onnx import helper
-
     graph = helper.make_graph(
         [helper.make_node(*args, **attributes) for *args, attributes in nodes],
         'test',
@@ -180,8 +161,6 @@ def write_onnx(path, nodes, inputs, outputs, constants, meta=None) -> None:
 
 def write_files(folder: Path) -> None:
     """Write models and a video, see above."""
-    from onnx import TensorProto
-
     meta = model_meta.PoseMeta(
         input_size=(96, 64),
         mean=(0, 0, 0),
@@ -204,12 +183,12 @@ def write_files(folder: Path) -> None:
     write_onnx(
         folder / 'pose.onnx',
         [
-            ('Cast', ['image'], ['float'], dict(to=TensorProto.FLOAT)),
+            ('Cast', ['image'], ['float'], dict(to=onnx.TensorProto.FLOAT)),
             ('Transpose', ['float'], ['planes'], dict(perm=[0, 3, 1, 2])),
             ('Conv', ['planes', 'weight', 'bias'], ['heatmaps'], dict(strides=[4, 4])),
         ],
-        ('image', TensorProto.UINT8, [2, 64, 96, 3]),
-        ('heatmaps', TensorProto.FLOAT, [2, 3, 16, 24]),
+        ('image', onnx.TensorProto.UINT8, [2, 64, 96, 3]),
+        ('heatmaps', onnx.TensorProto.FLOAT, [2, 3, 16, 24]),
         [('weight', weight), ('bias', np.array([0, 255, 128], np.float32))],
         meta,
     )
@@ -227,8 +206,8 @@ def write_files(folder: Path) -> None:
             ('Div', ['mean', 'padding'], ['factor'], {}),
             ('Mul', ['boxes', 'factor'], ['output'], {}),
         ],
-        ('images', TensorProto.FLOAT, [1, 3, 416, 416]),
-        ('output', TensorProto.FLOAT, [1, 3549, 85]),
+        ('images', onnx.TensorProto.FLOAT, [1, 3, 416, 416]),
+        ('output', onnx.TensorProto.FLOAT, [1, 3549, 85]),
         [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', output)],
     )
     image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
