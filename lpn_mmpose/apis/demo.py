@@ -28,20 +28,21 @@ from ..runtime.media import (
 )
 from ..runtime.results import JsonListWriter
 
-#: MMPose's inferencer's own.
-BBOX_THR = NMS_THR = 0.3
+#: Of the inferencer, which takes boxes that score more.
+BBOX_THR = 0.3
 
 
 class FoundBoxes:
     """Hands the runtime's boxes to MMPose's inferencer, in the place of MMDet's detector.
 
     Args:
-        model (str): What :class:`PersonDetector` takes. Its thresholds are the inferencer's, which
-            takes the whole image where it leaves out all of the boxes that it is handed.
+        model (str): What :class:`PersonDetector` takes.
     """
 
     def __init__(self, model: str) -> None:
-        self._detector = PersonDetector(model, score_thr=BBOX_THR, iou_thr=NMS_THR)
+        self._detector = PersonDetector(model)
+        # where the inferencer leaves out all boxes, it takes the whole image for a person
+        self._detector.score_thr = max(self._detector.score_thr, BBOX_THR)
 
     def find(self, image: np.ndarray) -> int:
         """Find the persons of an image that is given to the inferencer next; return how many."""
@@ -185,7 +186,7 @@ def _run(
             return [], image
         width = max(round(max(image.shape[:2]) / 200), 1)
         drawing = dict(return_vis=True, thickness=width, radius=width + 2)
-        result = next(inferencer(image, bbox_thr=BBOX_THR, nms_thr=NMS_THR, **drawing))
+        result = next(inferencer(image, bbox_thr=BBOX_THR, **drawing))
         return result['predictions'][0], result['visualization'][0][..., ::-1]
 
     if not item.frames:
