@@ -135,6 +135,26 @@ pageTest('a detector\'s persons are found', {}, async (page) => {
     () => document.getElementById('persons').textContent === '1');
 });
 
+pageTest('a video begins without the persons of the one before', {}, async (page) => {
+  await choose(page, 'detector', file('whole.onnx'));
+  await page.getByLabel('Open file').setInputFiles(file('video.webm'));
+  await says(page, /^video.webm, 236 × 334$/);
+  await page.waitForFunction(
+    () => Number(document.getElementById('fps').textContent) > 0);
+  assert.equal((await saved(page)).persons.length, 1);
+  await page.evaluate(() => {
+    window.drawn = [];
+    new MutationObserver(([{ target }]) => window.drawn.push(target.ariaLabel))
+      .observe(document.querySelector('canvas'), { attributeFilter: ['aria-label'] });
+  });
+  await page.getByLabel('Open file').setInputFiles(file('dark.webm'));
+  await says(page, /^dark.webm, 334 × 236$/);
+  const drawn = (await page.evaluate(() => window.drawn))
+    .filter((label) => label.startsWith('dark.webm'));
+  assert.ok(drawn.length > 0);
+  for (const label of drawn) assert.match(label, /persons drawn: 0$/);
+});
+
 pageTest('another pose model brings its own keypoints', {}, async (page) => {
   await choose(page, 'pose', file('pose.onnx'));
   await choose(page, 'detector', file('yolox.onnx'));

@@ -5,9 +5,10 @@ top-down arithmetic and OpenCV make of them.
 ``reference.py poses [--model MODEL] [--det YOLOX] IMAGE...``: the persons in
 photographs.
 ``reference.py files DIR``: write ``pose.onnx``, a network of three keypoints
-that differs from the shipped one in all that its metadata say; ``yolox.onnx``,
-which finds two persons where it gets a picture higher than wide;
-``video.webm`` and ``camera.y4m``, whose frames are ``video.png`` and ``camera.png``.
+that differs from the shipped one in all that its metadata say; ``yolox.onnx`` and
+``whole.onnx``, which find two persons, or one in all of the picture, where it is higher
+than wide; ``video.webm`` and ``camera.y4m``, whose frames are ``video.png`` and
+``camera.png``; ``dark.webm``, in which there is nobody.
 """
 
 import argparse
@@ -197,26 +198,31 @@ def write_files(folder: Path) -> None:
     # a person, the same again, another, and one that scores too little
     output[0, [52 * 20 + 10, 52 * 20 + 11, 52 * 30 + 20, 52 * 40 + 5], 4] = (0.9, 0.8, 0.7, 0.3)
     output[..., 5] = 0.9
-    # all is multiplied by the right column's mean / 114: padding, or not
-    write_onnx(
-        folder / 'yolox.onnx',
-        [
-            ('Gather', ['images', 'last'], ['column'], dict(axis=3)),
-            ('ReduceMean', ['column'], ['mean'], dict(keepdims=0)),
-            ('Div', ['mean', 'padding'], ['factor'], {}),
-            ('Mul', ['boxes', 'factor'], ['output'], {}),
-        ],
-        ('images', onnx.TensorProto.FLOAT, [1, 3, 416, 416]),
-        ('output', onnx.TensorProto.FLOAT, [1, 3549, 85]),
-        [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', output)],
-    )
+    whole = np.zeros_like(output)
+    whole[0, 52 * 26 + 18] = (0, 0, 4, 4, 0.9, 0.9) + (0,) * 79
+    for name, boxes in (('yolox', output), ('whole', whole)):
+        # all is multiplied by the right column's mean / 114: padding, or not
+        write_onnx(
+            folder / f'{name}.onnx',
+            [
+                ('Gather', ['images', 'last'], ['column'], dict(axis=3)),
+                ('ReduceMean', ['column'], ['mean'], dict(keepdims=0)),
+                ('Div', ['mean', 'padding'], ['factor'], {}),
+                ('Mul', ['boxes', 'factor'], ['output'], {}),
+            ],
+            ('images', onnx.TensorProto.FLOAT, [1, 3, 416, 416]),
+            ('output', onnx.TensorProto.FLOAT, [1, 3549, 85]),
+            [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', boxes)],
+        )
     image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
-    writer = cv2.VideoWriter(
-        str(folder / 'video.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10, image.shape[1::-1]
-    )
-    for _ in range(30):
-        writer.write(image)
-    writer.release()
+    dark = np.zeros((236, 334, 3), np.uint8)
+    for name, frame in (('video', image), ('dark', dark)):
+        writer = cv2.VideoWriter(
+            str(folder / f'{name}.webm'), cv2.VideoWriter_fourcc(*'VP80'), 10, frame.shape[1::-1]
+        )
+        for _ in range(30):
+            writer.write(frame)
+        writer.release()
     frame = cv2.VideoCapture(str(folder / 'video.webm')).read()[1]
     cv2.imwrite(str(folder / 'video.png'), frame)
     planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
