@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 import tiny_models
 
 from lpn_mmpose.apis.demo import FoundBoxes
+from lpn_mmpose.apis.demo import run_input as demo_of_one
 from lpn_mmpose.errors import InputError
 from lpn_mmpose.runtime import PersonDetector
 from lpn_mmpose.runtime.media import find_inputs, keypoint_table, read_image
@@ -124,6 +127,40 @@ def test_persons_below_the_inferencers_threshold(tmp_path):
     assert len(PersonDetector(model)(faint)[0]) > 0
     assert FoundBoxes(model).find(faint) == 0
     assert FoundBoxes(model).find(image) > 0
+
+
+class Camera:
+    """Gives the same frame; Ctrl-C is pressed while it is worked on."""
+
+    def __init__(self, *_):
+        self.reads = 0
+
+    def get(self, _):
+        return 0.0
+
+    def read(self):
+        self.reads += 1
+        return True, np.zeros((48, 64, 3), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_interrupt_ends_a_camera_and_keeps_its_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr('lpn_mmpose.runtime.media.open_video', Camera)
+    item = find_inputs('7')[0]
+    count = 0
+
+    def inferencer(image, **_):
+        nonlocal count
+        count += 1
+        if count == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        yield dict(predictions=[[]], visualization=[image])
+
+    picture, prediction = tmp_path / 'camera.mp4', tmp_path / 'camera.json'
+    assert demo_of_one(item, inferencer, None, picture, prediction)[0] == 3
+    assert len(json.loads(prediction.read_text())) == 3 and picture.stat().st_size > 0
 
 
 def test_half_a_video_and_a_bad_file_of_two(tmp_path):

@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> tuple[list[str], int]:
     for item in tqdm(inputs, unit='file', disable=single):
         picture, prediction = item.picture(out_dir), out_dir / f'{item.key}.json'
         try:
-            count, persons, total, lost = _run(item, inferencer, detector, picture, prediction)
+            count, persons, total, lost = run_input(item, inferencer, detector, picture, prediction)
         except InputError as error:
             skipped.append(error)
             lines.append(f'skipped: {error}')
@@ -172,7 +172,7 @@ def _pictures(item: Input):
     return FrameReader(item) if item.frames else [read_image(item.source)]
 
 
-def _run(
+def run_input(
     item: Input,
     inferencer: MMPoseInferencer,
     detector: FoundBoxes | None,
@@ -197,7 +197,11 @@ def _run(
                 file.write(person)
         return 1, persons, len(persons), None
     frames, count, total = FrameReader(item), 0, 0
-    with JsonListWriter(prediction) as file, VideoWriter(picture, frames.fps) as video:
+    with (
+        JsonListWriter(prediction) as file,
+        VideoWriter(picture, frames.fps) as video,
+        frames.ended_by_interrupt(),
+    ):
         for image in frames:
             persons, drawn = infer(image)
             video.write(np.ascontiguousarray(drawn))

@@ -5,11 +5,9 @@ import hashlib
 import itertools
 import json
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -106,19 +104,6 @@ def read_options(texts: list[str]) -> dict[str, str]:
         if not value:
             raise InputError(f'--det-input takes name=value, such as size=640x640, and got {name}')
     return options
-
-
-@contextmanager
-def ended_by_interrupt(pipeline: Pipeline) -> Iterator[None]:
-    """Let Ctrl-C end the frames of a camera, of which nothing is to be lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: pipeline.end())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class Window:
@@ -373,7 +358,7 @@ class App:
                 leave=False,
                 disable=self.args.workers > 1 or None,
             ) as progress,
-            ended_by_interrupt(pipeline) if item.live else nullcontext(),
+            frames.ended_by_interrupt(),
         ):
             for picture in pipeline:
                 count += 1
@@ -381,7 +366,7 @@ class App:
                 if self.window and not self.window.show(picture):
                     self.window = None
                     if item.live:
-                        pipeline.end()
+                        frames.end()
         return Outcome(count, lost=frames.lost(count))
 
     def _stages(self, item: Input, fps: float) -> list[Callable[[Any], Any]]:

@@ -4,10 +4,13 @@ Needs NumPy and OpenCV alone.
 """
 
 import os
+import signal
 import struct
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -412,7 +415,7 @@ def open_video(source: str | int) -> cv2.VideoCapture:
 
 
 class FrameReader:
-    """The frames of a video, camera or stream, of the latter two until Ctrl-C.
+    """The frames of a video, camera or stream, of the latter two until :meth:`end`.
 
     Args:
         item (Input): What to read.
@@ -424,7 +427,7 @@ class FrameReader:
     """
 
     def __init__(self, item: Input, limit: int | None = None) -> None:
-        self._item, self._limit = item, limit
+        self._item, self._limit, self._ended = item, limit, False
         self._capture = open_video(item.source)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
@@ -438,13 +441,8 @@ class FrameReader:
         """
         count = 0
         try:
-            while self._limit is None or count < self._limit:
-                try:
-                    read, image = self._capture.read()
-                except KeyboardInterrupt:
-                    if self._item.live:
-                        break
-                    raise
+            while not self._ended and (self._limit is None or count < self._limit):
+                read, image = self._capture.read()
                 if not read:
                     break
                 count += 1
@@ -456,6 +454,22 @@ class FrameReader:
             if self._item.live:
                 raise InputError(f'camera or stream {source} gives no frames: is it connected?')
             raise InputError(f'{source} cannot be read as a video')
+
+    def end(self) -> None:
+        """Read no more frames."""
+        self._ended = True
+
+    @contextmanager
+    def ended_by_interrupt(self) -> Iterator[None]:
+        """Let Ctrl-C end the frames of a camera or a stream, of which nothing is to be lost."""
+        if not self._item.live or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, lambda *_: self.end())
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def lost(self, count: int) -> str | None:
         """Return what to say of a file that ended after ``count`` frames, None if that is all.

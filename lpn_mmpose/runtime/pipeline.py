@@ -26,8 +26,7 @@ class Pipeline:
 
     def __init__(self, items: Iterable, *stages: Callable[[Any], Any], depth: int = 3) -> None:
         self._queues = [Queue(depth) for _ in range(len(stages) + 1)]
-        self._ended = threading.Event()  # no more items are taken
-        self._cancelled = threading.Event()  # what is under way is dropped
+        self._cancelled = threading.Event()
         self._error: BaseException | None = None
         jobs = [(self._feed, items, self._queues[0])]
         jobs += [
@@ -37,10 +36,6 @@ class Pipeline:
         self._threads = [
             threading.Thread(target=self._guarded, args=job, daemon=True) for job in jobs
         ]
-
-    def end(self) -> None:
-        """Take no more items; those under way are finished."""
-        self._ended.set()
 
     def _guarded(self, job: Callable, *args) -> None:
         try:
@@ -71,7 +66,7 @@ class Pipeline:
         iterator = iter(items)
         try:
             for item in iterator:
-                if self._ended.is_set() or not self._put(queue, item):
+                if not self._put(queue, item):
                     break
         finally:
             close = getattr(iterator, 'close', None)
@@ -93,7 +88,6 @@ class Pipeline:
             while (item := self._get(self._queues[-1])) is not _END:
                 yield item
         finally:
-            self._ended.set()
             self._cancelled.set()
             for thread in self._threads:
                 thread.join()

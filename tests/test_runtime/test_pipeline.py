@@ -71,14 +71,3 @@ def test_leaving_early_closes_the_source():
     while not closed and time.monotonic() < deadline:
         time.sleep(0.01)
     assert closed
-
-
-def test_end_finishes_what_is_under_way():
-    seen = []
-    pipeline = Pipeline(iter(range(10**6)), lambda x: seen.append(x) or x)
-    results = []
-    for x in pipeline:
-        results.append(x)
-        if x == 10:
-            pipeline.end()
-    assert results == seen == list(range(len(seen))) and 11 <= len(seen) < 30
