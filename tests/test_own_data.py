@@ -1,4 +1,4 @@
-"""The five steps of docs/datasets.md, on little data."""
+"""The steps of docs/datasets.md, on little data."""
 
 import re
 import runpy
@@ -6,9 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from mmengine.config import Config
+from synthetic import make_coco_style
 
 ROOT = Path(__file__).parents[1]
 CONFIG = Path('projects/own_data/configs/td-hm_lpn50_1xb32-10e_planes-96x96.py')
+PERSONS = CONFIG.with_name('td-hm_lpn50_2xb16-20e_persons-192x144.py')
 
 
 def test_five_steps(tmp_path, monkeypatch, capsys, plain_config_text):
@@ -44,3 +48,31 @@ def test_five_steps(tmp_path, monkeypatch, capsys, plain_config_text):
     )
     assert any(line.startswith('PCK: ') for line in printed)
     assert any(line.startswith('coco/AP: ') for line in printed)
+
+
+def test_persons_from_the_shipped_weights(tmp_path, monkeypatch, capsys, plain_config_text):
+    monkeypatch.chdir(tmp_path)
+    for name in ('projects', 'lpn_mmpose'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for split in ('train', 'val'):
+        folder = Path('data/persons')
+        make_coco_style(folder / f'{split}.json', folder / split, 8, 17)
+    small = [
+        'train_dataloader.batch_size=4',
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+    ] + [
+        f'{split}_dataloader.{option}'
+        for split in ('train', 'val', 'test')
+        for option in ('num_workers=0', 'persistent_workers=False')
+    ]
+    args = ['tools/train.py', PERSONS, '--work-dir', 'out', '--cfg-options', *small]
+    monkeypatch.setattr(sys, 'argv', list(map(str, args)))
+    runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
+    assert 'torso/persons/PCK@0.2' in capsys.readouterr().out
+    shipped = torch.load(Config.fromfile(str(PERSONS)).load_from)['state_dict']
+    trained = torch.load('out/epoch_1.pth', weights_only=False)['state_dict']
+    assert shipped.keys() == trained.keys()
+    for name, value in shipped.items():
+        if value.is_floating_point() and 'running' not in name:
+            torch.testing.assert_close(trained[name], value.float(), rtol=0, atol=0.01)

@@ -20,7 +20,7 @@ WEIGHTS_DIR = Path(__file__).resolve().parents[1] / 'weights'
 #: Pixels of a batch that are taken for a model's.
 MAX_PIXELS = 2**28
 #: Short names of the models there, as the model index has them.
-ALIASES = {'lpn50-lsp': 'lpn50_lspet-128x128', 'lpn50-body': 'lpn50_body19-128x128'}
+ALIASES = {'lpn50-lsp': 'lpn50_lspet-128x128', 'lpn50-body': 'lpn50_body19-192x144'}
 #: What a model's file may end with, and the engine that it is for.
 SUFFIXES = {'.onnx': 'onnxruntime', '.xml': 'openvino'}
 

@@ -13,7 +13,7 @@ from .media import as_image
 from .model_meta import PoseMeta
 
 #: Name of the model that is used if none is given.
-DEFAULT_MODEL = 'lpn50_body19-128x128'
+DEFAULT_MODEL = 'lpn50_body19-192x144'
 
 Keypoints = tuple[np.ndarray, np.ndarray]
 #: An array, the path of a file, or a PIL image.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw planes seen from above, with their keypoints in COCO's format.
 
-Stands for photographs and an annotation tool in the five steps of
+Stands for photographs and an annotation tool in the steps of
 docs/datasets.md.
 """
 

@@ -28,8 +28,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WEIGHTS = ROOT / 'lpn_mmpose/weights/lpn50_body19-128x128.pth'
-CONFIG = ROOT / 'configs/body_2d_keypoint/lpn/body19/td-hm_lpn50_2xb16-60e_body19-128x128.py'
+WEIGHTS = ROOT / 'lpn_mmpose/weights/lpn50_body19-192x144.pth'
+CONFIG = ROOT / 'configs/body_2d_keypoint/lpn/body19/td-hm_lpn50_2xb16-60e_body19-192x144.py'
 
 
 def digest(path):
