@@ -18,6 +18,7 @@ if (det) {
 }
 const expected = reference('poses', ...files, ...det ? ['--det', det] : []);
 const all = [];
+let boxes = 0; // largest difference of a side
 for (const file of files) {
   const found = await persons(page, file);
   if (found.length !== expected[file].length) {
@@ -26,7 +27,11 @@ for (const file of files) {
     continue;
   }
   all.push(...distances(found, expected[file]));
+  found.forEach(({ bbox }, i) => bbox[0].forEach((value, j) => {
+    boxes = Math.max(boxes, Math.abs(value - expected[file][i].bbox[0][j]));
+  }));
 }
 await close();
 if (!all.length) throw new Error('nothing to compare');
 report(`pictures ${files.length}`, all);
+console.log(`boxes: largest difference ${boxes.toPrecision(2)} px`);
