@@ -73,14 +73,36 @@ def test_table_of_held_out_sets(tmp_path, run):
             found[0, self.names.index('left_knee')] += 1000
             return found, None
 
-    lines = run(
-        'evaluate.py', 'm.onnx', '--data', data, '--sets', 'LSP', '--joints', PoseRuntime=Model
-    )
+    options = ['--data', data, '--sets', 'LSP']
+    lines = run('evaluate.py', 'm.onnx', *options, '--joints', PoseRuntime=Model)
     assert lines[0] == '| PCK@0.2 | LSP (4) |'
     rows = dict(line.strip('| ').split(' | ') for line in lines[2:])
     assert float(rows.pop('m.onnx')) == pytest.approx(11 / 12, abs=6e-4)
     assert rows.pop('left_knee') == '0.000'
     assert rows == {name: '1.000' for name in LIMB_JOINTS if name != 'left_knee'}
+    # models of the same name in two folders
+    lines = run('evaluate.py', 'a/m.onnx', 'b/m.onnx', *options, PoseRuntime=Model)
+    assert [line.split()[1] for line in lines[2:]] == ['a/m.onnx', 'b/m.onnx']
+
+
+def test_what_evaluate_cannot_read(tmp_path, run, capsys):
+    options = ['lpn50-lsp', '--data', tmp_path, '--sets', 'LSP']
+
+    def error():
+        with pytest.raises(SystemExit) as stop:
+            run('evaluate.py', *options)
+        assert stop.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    ann_file = tmp_path / 'lsp/annotations/lsp_val.json'
+    assert f'{ann_file} not found' in error()
+    coco = make_coco_style(ann_file, tmp_path / 'lsp/images', 1, 14)
+    write(ann_file, coco, CROWDPOSE_KEYPOINTS)
+    (image,) = (tmp_path / 'lsp/images').iterdir()
+    image.write_text('')
+    assert str(image) in error()
+    ann_file.write_text('')
+    assert str(ann_file) in error()
 
 
 def test_blazepose(tmp_path, run, monkeypatch):
@@ -117,11 +139,6 @@ def test_blazepose(tmp_path, run, monkeypatch):
     # in image 1 the second joint is not labelled, in image 2 the third
     assert those == pytest.approx(10 / 11, abs=6e-4)
     assert everyone == pytest.approx((9 * 0.5 + 1 + 0 + 0) / 12, abs=6e-4)
-
-
-def test_missing_data_are_named(tmp_path, run):
-    with pytest.raises(SystemExit, match='lspet_val.json not found'):
-        run('evaluate.py', 'lpn50-lsp', '--data', tmp_path)
 
 
 def test_start_weights_keep_the_joints(tmp_path, run):
@@ -387,14 +404,14 @@ def test_distillation(tmp_path, distillation, clock, teacher, config):
 
 
 class Line(BaseModel):
-    """One weight, which is to be 0."""
+    """Two weights, which are to be 0."""
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.quick, self.slow = (torch.nn.Parameter(torch.ones(())) for _ in range(2))
 
     def forward(self, inputs, mode):
-        return dict(loss=self.weight**2) if mode == 'loss' else [None]
+        return dict(loss=self.quick**2 + self.slow**2) if mode == 'loss' else [None]
 
 
 class Rates(Hook):
@@ -405,7 +422,9 @@ class Rates(Hook):
         self.evaluated.append(runner.epoch)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.rates.append(runner.optim_wrapper.get_lr()['lr'][0])
+        quick, slow = runner.optim_wrapper.get_lr()['lr']
+        assert slow == pytest.approx(quick / 10)
+        self.rates.append(quick)
 
     def after_train_epoch(self, runner):
         if runner.epoch + 1 == self.stop_after:
@@ -413,14 +432,17 @@ class Rates(Hook):
 
 
 def train_by_clock(work_dir, rates, resume=False):
-    hook = dict(type='CosineByClock', lr=0.1, hours=20 / 3600, warmup=2)
+    hook = dict(type='CosineByClock', hours=20 / 3600, warmup=2)
     Runner(
         Line(),
         str(work_dir),
         train_dataloader=dict(
             batch_size=1, dataset=[dict(inputs=0)] * 4, sampler=dict(type='DefaultSampler')
         ),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1)),
+        optim_wrapper=dict(
+            optimizer=dict(type='SGD', lr=0.1),
+            paramwise_cfg=dict(custom_keys=dict(slow=dict(lr_mult=0.1))),
+        ),
         train_cfg=dict(by_epoch=True, max_epochs=100, val_interval=50),
         val_dataloader=dict(
             batch_size=1,
@@ -455,6 +477,8 @@ def test_learning_rate_by_clock(tmp_path, clock):
     train_by_clock(tmp_path / 'parts', parts[1], resume=True)
     assert len(parts[0].rates) == 8
     np.testing.assert_allclose(parts[0].rates + parts[1].rates, whole.rates, atol=1e-6)
+    with pytest.raises(ValueError, match='hours'):
+        clock.CosineByClock(hours=0)
     over = Rates()
     train_by_clock(tmp_path / 'parts', over, resume=True)
     assert not over.rates

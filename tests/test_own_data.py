@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
+from paths import SMALL
 from synthetic import make_coco_style
 
 ROOT = Path(__file__).parents[1]
 CONFIG = Path('projects/own_data/configs/td-hm_lpn50_1xb32-10e_planes-96x96.py')
+SHORT = [*SMALL, 'train_dataloader.batch_size=4', 'train_cfg.max_epochs=1']
 PERSONS = CONFIG.with_name('td-hm_lpn50_2xb16-20e_persons-192x144.py')
 
 
@@ -33,18 +35,9 @@ def test_five_steps(tmp_path, monkeypatch, capsys, plain_config_text):
     assert out[0] == (f'train: 8 images, {counts[0]} persons, {6 * counts[0]} keypoints')
     assert out[-1] == 'all is well'
 
-    small = [
-        'train_dataloader.batch_size=4',
-        'train_cfg.max_epochs=1',
-        'train_cfg.val_interval=1',
-    ] + [
-        f'{split}_dataloader.{option}'
-        for split in ('train', 'val', 'test')
-        for option in ('num_workers=0', 'persistent_workers=False')
-    ]
-    run('tools/train.py', CONFIG, '--work-dir', 'out', '--cfg-options', *small)
+    run('tools/train.py', CONFIG, '--work-dir', 'out', '--cfg-options', *SHORT)
     printed = run(
-        'tools/test.py', CONFIG, 'out/epoch_1.pth', '--work-dir', 'out', '--cfg-options', *small
+        'tools/test.py', CONFIG, 'out/epoch_1.pth', '--work-dir', 'out', '--cfg-options', *SHORT
     )
     assert any(line.startswith('PCK: ') for line in printed)
     assert any(line.startswith('coco/AP: ') for line in printed)
@@ -57,16 +50,7 @@ def test_persons_from_the_shipped_weights(tmp_path, monkeypatch, capsys, plain_c
     for split in ('train', 'val'):
         folder = Path('data/persons')
         make_coco_style(folder / f'{split}.json', folder / split, 8, 17)
-    small = [
-        'train_dataloader.batch_size=4',
-        'train_cfg.max_epochs=1',
-        'train_cfg.val_interval=1',
-    ] + [
-        f'{split}_dataloader.{option}'
-        for split in ('train', 'val', 'test')
-        for option in ('num_workers=0', 'persistent_workers=False')
-    ]
-    args = ['tools/train.py', PERSONS, '--work-dir', 'out', '--cfg-options', *small]
+    args = ['tools/train.py', PERSONS, '--work-dir', 'out', '--cfg-options', *SHORT]
     monkeypatch.setattr(sys, 'argv', list(map(str, args)))
     runpy.run_path(str(ROOT / 'tools/train.py'), run_name='__main__')
     assert 'torso/persons/PCK@0.2' in capsys.readouterr().out

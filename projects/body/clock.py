@@ -12,19 +12,29 @@ from mmengine.runner import Runner
 
 @HOOKS.register_module()
 class CosineByClock(Hook):
-    """Let the learning rate fall to zero by the clock, as half a cosine, then end the training.
+    """Let the learning rates fall to zero by the clock, as half a cosine, then end the training.
+
+    They begin at the optimizer's.
 
     It ends with the epoch in which the hours are over, which is evaluated. A training that was
     stopped goes on with the hours that it has left.
 
     Args:
-        lr (float): Learning rate at the beginning.
         hours (float): Of training, without evaluations.
-        warmup (int): Iterations in which the learning rate rises to ``lr``. Default: 100.
+        warmup (int): Iterations in which the learning rates rise to the optimizer's. Default: 100.
+
+    Raises:
+        ValueError: If there is no time.
     """
 
-    def __init__(self, lr: float, hours: float, warmup: int = 100) -> None:
-        self.lr, self.seconds, self.warmup = lr, hours * 3600, warmup
+    def __init__(self, hours: float, warmup: int = 100) -> None:
+        if not hours > 0:
+            raise ValueError(f'hours must be positive, got {hours!r}')
+        self.seconds, self.warmup = hours * 3600, warmup
+
+    def before_run(self, runner: Runner) -> None:
+        # before a checkpoint brings what they had fallen to
+        self.rates = [group['lr'] for group in runner.optim_wrapper.param_groups]
 
     def before_train(self, runner: Runner) -> None:
         self._end_if_over(runner, runner.epoch)
@@ -34,14 +44,14 @@ class CosineByClock(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         now = time.monotonic()
-        spent = torch.tensor(self._spent(runner) + now - self.last)
+        spent = torch.tensor(self._spent(runner) + now - self.last, dtype=torch.float64)
         broadcast(spent)  # the processes' rates must not differ
         self.last = now
         runner.message_hub.update_info('clock', spent.item())
         done = min(spent.item() / self.seconds, 1)
-        rate = self.lr * (1 + math.cos(math.pi * done)) / 2
-        for group in runner.optim_wrapper.optimizer.param_groups:
-            group['lr'] = rate * min((runner.iter + 1) / self.warmup, 1)
+        share = (1 + math.cos(math.pi * done)) / 2 * min((runner.iter + 1) / self.warmup, 1)
+        for group, rate in zip(runner.optim_wrapper.param_groups, self.rates):
+            group['lr'] = rate * share
 
     def after_train_epoch(self, runner: Runner) -> None:
         self._end_if_over(runner, runner.epoch + 1)

@@ -7,13 +7,11 @@ set.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -24,6 +22,8 @@ from lpn_mmpose.evaluation.torso_pck import (
     torso_sizes,
 )
 from lpn_mmpose.runtime import PoseRuntime
+from lpn_mmpose.runtime.media import read_image
+from lpn_mmpose.runtime.results import read_json
 
 #: Annotations and images of each set, below the data folder.
 SETS = {
@@ -46,7 +46,7 @@ def read_persons(ann_file: Path) -> list[dict]:
         (N, 4) as xyxy in pixels, ``keypoints`` (N, 12, 2) in pixels and
         ``labelled`` (N, 12), of the joints ``LIMB_JOINTS``.
     """
-    content = json.loads(ann_file.read_text())
+    content = read_json(ann_file)
     names = content['categories'][0]['keypoints']
     order = [names.index(name) for name in LIMB_JOINTS]
     images = {image['id']: image for image in content['images']}
@@ -84,9 +84,7 @@ def evaluate(pose: PoseRuntime, persons: Sequence[dict], images: Path, thr: floa
     order = [pose.meta.keypoint_names.index(name) for name in LIMB_JOINTS]
     errors = []
     for image in tqdm(persons, desc=images.parent.name, leave=False, disable=None):
-        pixels = cv2.imread(str(images / image['file_name']))
-        if pixels is None:
-            raise SystemExit(f'error: {images / image["file_name"]} cannot be read')
+        pixels = read_image(images / image['file_name'])
         found, _ = pose(pixels, image['boxes'])
         errors.append(np.linalg.norm(found[:, order] - image['keypoints'], axis=-1))
     keypoints, labelled = (
@@ -131,24 +129,25 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
+def print_table(args: argparse.Namespace) -> None:
+    """Print a row for each model.
+
+    Raises:
+        InputError: If a model, annotations or an image cannot be read.
+    """
     sets = {}
     for name in args.sets:
         ann_file, images = SETS[name]
         path = Path(args.data, ann_file)
         if not path.is_file():
-            raise SystemExit(f'error: {path} not found: see the README')
+            raise InputError(f'{path} not found: see the README')
         sets[name] = read_persons(path), Path(args.data, images)
-    try:
-        poses = {m: PoseRuntime(m, threads=args.threads) for m in args.models}
-        if args.padding:
-            for pose in poses.values():
-                pose.meta = replace(pose.meta, bbox_padding=args.padding)
-        if args.teacher:
-            poses[args.teacher] = TeacherPose(args.teacher)
-    except InputError as error:
-        fail(error)
+    poses = {m: PoseRuntime(m, threads=args.threads) for m in args.models}
+    if args.padding:
+        for pose in poses.values():
+            pose.meta = replace(pose.meta, bbox_padding=args.padding)
+    if args.teacher:
+        poses[args.teacher] = TeacherPose(args.teacher)
     counts = [sum(len(i['boxes']) for i in sets[name][0]) for name in sets]
     print(
         '| PCK@{:g} | {} |'.format(
@@ -163,6 +162,13 @@ def main() -> None:
             rows.update(zip(LIMB_JOINTS, np.transpose(results)))
         for name, values in rows.items():
             print(f'| {name} | ' + ' | '.join(f'{v:.3f}' for v in values) + ' |')
+
+
+def main() -> None:
+    try:
+        print_table(parse_args())
+    except InputError as error:
+        fail(error)
 
 
 if __name__ == '__main__':

@@ -31,6 +31,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests.append((self.path, dict(self.headers)))
+        if server.busy:
+            server.busy -= 1
+            self.send_error(503)
+            return
         if server.status != 200:
             self.send_error(server.status)
             return
@@ -64,6 +68,7 @@ def server(monkeypatch):
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     server.content, server.requests, server.cuts = CONTENT, [], []
     server.status, server.ranges, server.validator, server.gate = 200, True, True, None
+    server.busy = 0
     server.url = f'http://127.0.0.1:{server.server_address[1]}/model.onnx'
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
@@ -94,6 +99,12 @@ def test_cut_connections_are_resumed(server, path):
     assert path.read_bytes() == CONTENT
     starts = [headers.get('Range') for _, headers in server.requests]
     assert starts == [None, 'bytes=1000-', 'bytes=201000-', 'bytes=201005-']
+
+
+def test_busy_server_is_asked_again(server, path):
+    server.busy = 2
+    download(server.url, path, (SHA256,))
+    assert path.read_bytes() == CONTENT and len(server.requests) == 3
 
 
 def test_another_process_goes_on(server, path):

@@ -4,8 +4,8 @@ custom_imports = dict(imports=[*_base_.custom_imports['imports'], 'clock'])
 # with PYTHONPATH=projects/body, from the weights of the third run: half a cosine to zero by the clock
 train_cfg = dict(max_epochs=100, val_interval=4)
 param_scheduler = []
-custom_hooks = [*_base_.custom_hooks, dict(type='CosineByClock', lr=1e-3, hours=1.75)]
-load_from = 'work_dirs/distilled/epoch_16.pth'
+custom_hooks = [*_base_.custom_hooks, dict(type='CosineByClock', hours=1.75)]
+load_from = 'work_dirs/third.pth'
 
 # codec settings: 1.3 to 1.5 times the pixels along a standing person
 codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(144, 192), heatmap_size=(36, 48), sigma=1.5)
