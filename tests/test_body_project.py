@@ -387,6 +387,8 @@ def test_distillation(tmp_path, distillation, clock, teacher, config):
         assert np.corrcoef(seen.ravel(), fine.ravel())[0, 1] > 0.97
         samples.append(sample)
 
+    with pytest.raises(ValueError, match='multiples of 32'):
+        distillation.TeacherFeatures(teacher, input_size=(144, 192))
     config.model.update(deep_channels=(512, 3), fine_channels=(256, 3))
     torch.manual_seed(0)
     model = MODELS.build(config.model).train()

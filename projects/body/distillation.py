@@ -35,10 +35,13 @@ class TeacherFeatures(TopdownAffine):
 
     Raises:
         InputError: If there is no such file.
+        ValueError: If ``input_size`` is no multiple of 32.
     """
 
     def __init__(self, model: str, input_size: tuple[int, int] = (256, 256)) -> None:
         super().__init__(input_size=input_size)
+        if any(side % 32 for side in input_size):
+            raise ValueError(f"the teacher's input_size must be multiples of 32, got {input_size}")
         if not Path(model).is_file():
             raise InputError(f'teacher {model} does not exist: movenet_teacher.py makes it')
         self.model = model
