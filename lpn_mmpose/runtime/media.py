@@ -39,6 +39,8 @@ VIDEO_SUFFIXES = (
     '.webm',
     '.wmv',
 )
+#: Videos whose number of frames is written in them; of others it is guessed from their length.
+COUNTED_SUFFIXES = ('.3gp', '.avi', '.gif', '.m4v', '.mov', '.mp4')
 #: Pictures that most builds of OpenCV cannot read. In a folder they are named, not passed over.
 FOREIGN_SUFFIXES = ('.arw', '.avif', '.cr2', '.dng', '.heic', '.heif', '.nef')
 #: Frames per second of what does not say.
@@ -427,7 +429,7 @@ class FrameReader:
     """
 
     def __init__(self, item: Input, limit: int | None = None) -> None:
-        self._item, self._limit, self._ended = item, limit, False
+        self._item, self._limit, self._ended, self._position = item, limit, False, 0.0
         self._capture = open_video(item.source)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps < 1000 else DEFAULT_FPS
@@ -446,6 +448,7 @@ class FrameReader:
                 if not read:
                     break
                 count += 1
+                self._position = self._capture.get(cv2.CAP_PROP_POS_MSEC)
                 yield image
         finally:
             self._capture.release()
@@ -474,10 +477,14 @@ class FrameReader:
     def lost(self, count: int) -> str | None:
         """Return what to say of a file that ended after ``count`` frames, None if that is all.
 
-        What containers say is an estimate in some, so that one frame in ten may miss.
+        One frame in ten may miss. A video of a changing frame rate has as many as its container
+        says; where that is a guess, it is read to its end when the time of its last frame is there.
         """
         expected = min(self.total or 0, self._limit or sys.maxsize)
         if self._item.live or count >= 0.9 * expected:
+            return None
+        guessed = Path(str(self._item.source)).suffix.lower() not in COUNTED_SUFFIXES
+        if guessed and self._position / 1000 >= 0.9 * expected / self.fps:
             return None
         return f'{self._item.source} is damaged: {count} of {expected} frames can be read'
 

@@ -610,6 +610,40 @@ def test_half_a_video_is_said_to_be_one(lpn_pose, tmp_path, limit, status):
     assert any(line.startswith('files: 0 done, 1 done before') for line in lines)
 
 
+@pytest.mark.parametrize('suffix', ['.mkv', '.mp4'])
+@pytest.mark.parametrize('seconds, lost', [(4.0, False), (2.0, True)])
+def test_a_changing_frame_rate(lpn_pose, tmp_path, monkeypatch, suffix, seconds, lost):
+    """A screen's recording has fewer frames than its length says, and no more are to be had."""
+    image, _ = tiny_models.scene(PERSONS, SIZE)
+    times = np.linspace(0, seconds, 6) * 1000
+
+    class Capture:
+        count = 0
+
+        def read(self):
+            self.count += 1
+            return self.count <= 6, image
+
+        def get(self, prop):
+            at = times[min(self.count, 6) - 1]
+            return {
+                cv2.CAP_PROP_FPS: 10.0,
+                cv2.CAP_PROP_FRAME_COUNT: 40.0,
+                cv2.CAP_PROP_POS_MSEC: at,
+            }[prop]
+
+        def release(self):
+            pass
+
+    film = tmp_path / f'film{suffix}'
+    film.write_bytes(b'film')
+    monkeypatch.setattr('lpn_mmpose.runtime.media.open_video', lambda source: Capture())
+    status, lines, _ = lpn_pose(film, '--no-draw')
+    lost = lost or suffix == '.mp4'  # which says how many frames it has
+    assert status == lost
+    assert any(line.startswith('incomplete') for line in lines) == lost
+
+
 def test_results_are_not_inputs(lpn_pose, folder, tmp_path):
     status, _, err = lpn_pose(folder, out='in')
     assert status == 2 and 'give another' in err
