@@ -6,7 +6,7 @@ import logging
 import sys
 
 import lpn_mmpose  # noqa: F401, puts the patches in place
-from lpn_mmpose.errors import InputError, fail
+from lpn_mmpose.errors import InputError, fail, print_lines
 
 
 def parse_args():
@@ -39,7 +39,7 @@ def main():
         lines, status = run(args)
     except (InputError, OSError) as error:
         fail(error)
-    print('\n'.join(lines))
+    print_lines(lines)
     return status
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from ..errors import InputError, fail
+from ..errors import InputError, fail, print_lines
 from ..version import __version__
 from .detector import PersonDetector
 from .download import known_detectors
@@ -314,6 +314,8 @@ class App:
             OSError: If the results cannot be written.
         """
         image = read_image(item.source)
+        if self.boxes:
+            self.boxes.check_size(item.name, image.shape[1::-1])
         boxes, box_scores = self.find_boxes(item)(image)
         persons = Persons(*self.pose(image, boxes), boxes, box_scores)
         if not self.args.no_draw:
@@ -534,6 +536,12 @@ class App:
         left_out = self.boxes.report() if self.boxes else ''
         if left_out:
             lines.append(f'boxes left out: {left_out}')
+        missing = self.boxes.missing() if self.boxes else []
+        if missing:
+            lines.append(
+                f'without boxes: {len(missing)} files are not named in {self.boxes.path} '
+                f'(the first: {missing[0]})'
+            )
         lines.append(
             f'files: {now} done, {before} done before, '
             f'{len(skipped)} skipped; {frames} images and frames '
@@ -547,7 +555,8 @@ class App:
             lines.append(f'CSV     {self.out / "results.csv"}')
         if 'openpose' in self.args.format:
             lines.append(f'OpenPose {self.out / "openpose"}')
-        return lines, int(bool(skipped or lost or (self.boxes and self.boxes.left_out)))
+        unused = missing or (self.boxes and self.boxes.left_out)
+        return lines, int(bool(skipped or lost or unused))
 
 
 def share(text: str) -> float:
@@ -705,7 +714,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('interrupted: the same command goes on from here', file=sys.stderr)
         return 130
-    print('\n'.join(lines))
+    print_lines(lines)
     return status
 
 

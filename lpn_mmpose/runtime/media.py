@@ -3,6 +3,7 @@
 Needs NumPy and OpenCV alone.
 """
 
+import hashlib
 import os
 import signal
 import struct
@@ -12,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, is_text, printable
 
 #: What results are drawn into under the same suffix.
 DRAWN_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -39,8 +40,10 @@ VIDEO_SUFFIXES = (
     '.webm',
     '.wmv',
 )
-#: Videos whose number of frames is written in them; of others it is guessed from their length.
-COUNTED_SUFFIXES = ('.3gp', '.avi', '.gif', '.m4v', '.mov', '.mp4')
+#: File systems take names of 255 bytes, and results add up to 40.
+MAX_KEY_BYTES = 200
+#: Videos that say how long they play.
+QUICKTIME_SUFFIXES = ('.3gp', '.m4v', '.mov', '.mp4')
 #: Pictures that most builds of OpenCV cannot read. In a folder they are named, not passed over.
 FOREIGN_SUFFIXES = ('.arw', '.avif', '.cr2', '.dng', '.heic', '.heif', '.nef')
 #: Frames per second of what does not say.
@@ -95,6 +98,8 @@ def is_video(path: Path) -> bool:
 def list_files(folder: Path, suffixes: Sequence[str], leave_out: Path | None = None) -> list[Path]:
     """Return the files in a folder and the folders in it, in order; nothing hidden.
 
+    Linked folders count too, each folder once.
+
     Args:
         folder (Path): The folder.
         suffixes (Sequence[str]): What a name may end with, in small letters.
@@ -107,20 +112,31 @@ def list_files(folder: Path, suffixes: Sequence[str], leave_out: Path | None = N
     def locked(error: OSError):
         raise InputError(f'folder {error.filename} cannot be read: {error.strerror}') from error
 
-    leave_out = leave_out and leave_out.resolve()
+    seen = {folder.resolve(), leave_out and leave_out.resolve()}
     files = []
-    for root, folders, names in os.walk(folder, onerror=locked):
-        folders[:] = [
-            name
-            for name in folders
-            if name[0] != '.' and (leave_out is None or Path(root, name).resolve() != leave_out)
-        ]
+    for root, folders, names in os.walk(folder, onerror=locked, followlinks=True):
+        known = sorted(folders, key=lambda name: (Path(root, name).is_symlink(), name))
+        folders.clear()
+        for name in known:
+            place = Path(root, name).resolve()
+            if name[0] != '.' and place not in seen:
+                seen.add(place)
+                folders.append(name)
         files += [
             Path(root, name)
             for name in names
             if name[0] != '.' and Path(name).suffix.lower() in suffixes
         ]
     return sorted(files)
+
+
+def _short(name: str) -> str:
+    """Return a name that has room for the suffixes of results, itself if it is not too long."""
+    content = os.fsencode(name)
+    if len(content) <= MAX_KEY_BYTES:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    return content[: MAX_KEY_BYTES - 9].decode(errors='ignore') + '-' + digest
 
 
 def find_inputs(text: str, out: Path | None = None) -> list[Input]:
@@ -161,6 +177,7 @@ def find_inputs(text: str, out: Path | None = None) -> list[Input]:
         stem = name.with_suffix('')
         # the whole name where another file's results would have the same
         key = name if stems[stem] > 1 or stem in taken else stem
+        key = key.with_name(_short(key.name))
         inputs.append(Input(str(file), name.as_posix(), key.as_posix(), is_video(file)))
     return inputs
 
@@ -408,12 +425,70 @@ def silence_decoders() -> None:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
+def _video_path(path: str | Path) -> str:
+    """Return a path as OpenCV's videos take it: ``a:b.ts`` would be of a protocol ``a``.
+
+    Raises:
+        InputError: If it is no UTF-8, by which OpenCV ends the process.
+    """
+    path = os.path.abspath(path)
+    if not is_text(path):
+        raise InputError(
+            f'{printable(path)}: OpenCV takes no videos whose path is not UTF-8: rename it'
+        )
+    return path
+
+
 def open_video(source: str | int) -> cv2.VideoCapture:
-    """Open a video, camera or stream, whose frames come as they are to be looked at."""
+    """Open a video, camera or stream, whose frames come as they are to be looked at.
+
+    Raises:
+        InputError: If it is a path that OpenCV does not take.
+    """
+    if isinstance(source, str) and '://' not in source:
+        source = _video_path(source)
     capture = cv2.VideoCapture(source)
     # the default differs among OpenCV's releases; 4.11 does not turn phones' videos
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return capture
+
+
+def _enter_box(file: BinaryIO, end: int, name: bytes) -> int | None:
+    """Go to the content of the first box of a name in an MP4 file; return where it ends.
+
+    None if there is none before ``end``.
+    """
+    while (start := file.tell()) + 8 <= end:
+        size, found = struct.unpack('>I4s', file.read(8))
+        if size == 1:
+            (size,) = struct.unpack('>Q', file.read(8))
+        stop = start + size if size else end
+        if found == name:
+            return stop
+        if stop < file.tell():
+            break
+        file.seek(stop)
+    return None
+
+
+def presented_seconds(path: str | Path) -> float | None:
+    """Return how long an MP4 or QuickTime file plays, None if it does not say.
+
+    What was trimmed without encoding it anew still holds frames that are not shown.
+    """
+    try:
+        with open(path, 'rb') as file:
+            end = os.fstat(file.fileno()).st_size
+            for name in (b'moov', b'mvhd'):
+                end = _enter_box(file, end, name)
+                if end is None:
+                    return None
+            layout, times = ('>IQ', 16) if file.read(1) == b'\1' else ('>II', 8)
+            file.seek(3 + times, os.SEEK_CUR)
+            scale, duration = struct.unpack(layout, file.read(struct.calcsize(layout)))
+    except (OSError, OverflowError, struct.error):  # damaged
+        return None
+    return duration / scale if scale and duration else None
 
 
 class FrameReader:
@@ -480,10 +555,15 @@ class FrameReader:
         One frame in ten may miss. A video of a changing frame rate has as many as its container
         says; where that is a guess, it is read to its end when the time of its last frame is there.
         """
-        expected = min(self.total or 0, self._limit or sys.maxsize)
+        total = self.total or 0
+        suffix = '' if self._item.live else Path(self._item.source).suffix.lower()
+        seconds = suffix in QUICKTIME_SUFFIXES and presented_seconds(self._item.source)
+        if seconds:
+            total = min(total, round(seconds * self.fps))
+        expected = min(total, self._limit or sys.maxsize)
         if self._item.live or count >= 0.9 * expected:
             return None
-        guessed = Path(str(self._item.source)).suffix.lower() not in COUNTED_SUFFIXES
+        guessed = suffix not in (*QUICKTIME_SUFFIXES, '.avi', '.gif')
         if guessed and self._position / 1000 >= 0.9 * expected / self.fps:
             return None
         return f'{self._item.source} is damaged: {count} of {expected} frames can be read'
@@ -519,11 +599,12 @@ class VideoWriter:
 
     def _open(self, size: tuple[int, int]) -> None:
         self._part.parent.mkdir(parents=True, exist_ok=True)
+        path = _video_path(self._part)
         self._part.open('wb').close()  # OpenCV would not say why it cannot
         codec = cv2.VideoWriter_fourcc(*'mp4v')
         # MPEG-4 counts time in 1/65535 s or more
         for fps in (self.fps, round(self.fps, 2), round(self.fps, 1), max(round(self.fps), 1)):
-            self._writer = cv2.VideoWriter(str(self._part), codec, fps, size)
+            self._writer = cv2.VideoWriter(path, codec, fps, size)
             if self._writer.isOpened():
                 return
         raise InputError(f'{self.path}: no video of {self.fps:g} frames per second can be written')
@@ -535,7 +616,7 @@ class VideoWriter:
         try:
             if exception is None:
                 # nothing else tells that the disk is full
-                written = cv2.VideoCapture(str(self._part)).get(cv2.CAP_PROP_FRAME_COUNT)
+                written = cv2.VideoCapture(_video_path(self._part)).get(cv2.CAP_PROP_FRAME_COUNT)
                 written = max(int(written), 0)  # OpenCV 5 says -1 of a file without frames
                 if written != self._count:
                     raise OSError(f'{self.path}: {written} of {self._count} frames are there')

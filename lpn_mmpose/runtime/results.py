@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -149,6 +150,11 @@ def _as_id(value: Any) -> Any:
     return int(text) if text.isdecimal() else text
 
 
+def _parts(path: str) -> tuple[str, ...]:
+    """Return a path's parts, in one of the ways in which Unicode writes the same letters."""
+    return PurePosixPath(unicodedata.normalize('NFC', path)).parts
+
+
 def _is_end(parts: tuple[str, ...], path: tuple[str, ...]) -> bool:
     return path[-len(parts) :] == parts
 
@@ -186,6 +192,9 @@ class BoxFile:
         #: file name or number to frame to rows x1, y1, x2, y2, score
         self._boxes: dict[Any, dict[int | None, list[list[float]]]] = {}
         self._image_ids: dict[str, Any] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
+        #: whether a file that is not named has nobody in it: COCO results leave out such files
+        self._absent_is_empty = isinstance(content, list)
         self._keys: dict[str, list[Any]] = {}
         layout = (
             'it must be COCO annotations, COCO results, or {"FILE NAME": [[x1, y1, x2, y2], ...]}'
@@ -211,6 +220,7 @@ class BoxFile:
     def _read(self, content: Any, category: str | None) -> None:
         if isinstance(content, dict) and 'annotations' not in content:
             for name, boxes in content.items():
+                self._boxes[name] = {}
                 for i, box in enumerate(boxes):
                     self._add(f'box {i} of {name}', name, box, {})
             return
@@ -223,6 +233,7 @@ class BoxFile:
                 if names.setdefault(key, name) != name:
                     raise InputError(f'{self.path}: {names[key]} and {name} have the id {key}')
                 self._image_ids[name] = image['id']
+                self._sizes[name] = (image.get('width'), image.get('height'))
                 self._boxes[name] = {}
             listed = {_as_id(c['id']): c.get('name') for c in content.get('categories', ())}
         wanted = self._wanted(entries, listed, category)
@@ -297,7 +308,8 @@ class BoxFile:
         """Find the boxes of files.
 
         A name in the box file is that of a file if it is the same relative path, or an end of
-        the file's whole path, or ends with the file's relative path.
+        the file's whole path, or ends with the file's relative path. It does not matter how
+        Unicode writes its letters.
 
         Args:
             files (Mapping[str, str | Path]): Relative paths, by which :meth:`get` will be called,
@@ -312,9 +324,9 @@ class BoxFile:
         by_last = defaultdict(list)
         for key in self._boxes:
             if isinstance(key, str):
-                parts = PurePosixPath(key.replace('\\', '/')).parts
+                parts = _parts(key.replace('\\', '/'))
                 by_last[parts[-1:]].append((parts, key))
-        owns = {name: PurePosixPath(name).parts for name in files}
+        owns = {name: _parts(name) for name in files}
         owners: dict[Any, str] = {}
 
         def give(key: Any, name: str) -> None:
@@ -327,7 +339,7 @@ class BoxFile:
 
         for name, source in files.items():
             self._keys[name] = []
-            own, path = owns[name], Path(source).absolute().parts
+            own, path = owns[name], _parts(Path(source).absolute().as_posix())
             near = [
                 (parts == own, len(parts), key)
                 for parts, key in by_last[own[-1:]]
@@ -365,6 +377,25 @@ class BoxFile:
         """Return the id that COCO annotations give to a file, or None."""
         ids = [self._image_ids[key] for key in self._keys_of(name) if key in self._image_ids]
         return ids[0] if ids else None
+
+    def missing(self) -> list[str]:
+        """Return the files that are not named here, so that nothing is known of their persons."""
+        if self._absent_is_empty:
+            return []
+        return [name for name, keys in self._keys.items() if not keys]
+
+    def check_size(self, name: str, size: tuple[int, int]) -> None:
+        """Check that the boxes of an image are of its size (w, h).
+
+        Raises:
+            InputError: If the box file says that the image had another size.
+        """
+        for said in (self._sizes.get(key) for key in self._keys_of(name)):
+            if said and all(said) and tuple(said) != size:
+                raise InputError(
+                    f'{name} has {size[0]}x{size[1]} pixels, and its boxes in {self.path} are of '
+                    f'{said[0]}x{said[1]}'
+                )
 
     def get(self, name: str, frame: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return boxes (N, 4), xyxy, and scores (N, ) of an image or a frame.

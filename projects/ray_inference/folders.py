@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from lpn_mmpose.errors import InputError
+from lpn_mmpose.errors import InputError, is_text, printable
 from lpn_mmpose.runtime.media import (
     FOREIGN_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -69,9 +69,17 @@ class LocalFolder:
             )
 
     def files(self) -> list[str]:
-        """Return the images and videos in it and in its folders, by names relative to it."""
+        """Return the images and videos in it and in its folders, by names relative to it.
+
+        Raises:
+            InputError: If a name is not UTF-8, which no Parquet file holds.
+        """
         found = list_files(self._path, SUFFIXES + VIDEO_SUFFIXES)
-        return [path.relative_to(self._path).as_posix() for path in found]
+        names = [path.relative_to(self._path).as_posix() for path in found]
+        for name in names:
+            if not is_text(name):
+                raise InputError(f'the name of {printable(name)} is not UTF-8: rename the file')
+        return names
 
     def within(self, folder: str) -> set[str]:
         """Return the names of the files in a folder of it."""

@@ -1,6 +1,9 @@
+import io
 import json
 import os
 import resource
+import struct
+import sys
 from pathlib import Path
 
 import cv2
@@ -610,10 +613,33 @@ def test_half_a_video_is_said_to_be_one(lpn_pose, tmp_path, limit, status):
     assert any(line.startswith('files: 0 done, 1 done before') for line in lines)
 
 
-@pytest.mark.parametrize('suffix', ['.mkv', '.mp4'])
-@pytest.mark.parametrize('seconds, lost', [(4.0, False), (2.0, True)])
-def test_a_changing_frame_rate(lpn_pose, tmp_path, monkeypatch, suffix, seconds, lost):
-    """A screen's recording has fewer frames than its length says, and no more are to be had."""
+def mp4_of(seconds, version):
+    """What an MP4 file says of its length, after content of more than 32 bits."""
+
+    def box(name, content):
+        return struct.pack('>I4s', 8 + len(content), name) + content
+
+    times = struct.pack('>QQIQ' if version else '>IIII', 1, 2, 600, round(600 * seconds))
+    header = box(b'mvhd', bytes([version, 0, 0, 0]) + times + bytes(80))
+    content = struct.pack('>I4sQ', 1, b'mdat', 20) + bytes(4)
+    return box(b'ftyp', b'isom') + content + box(b'moov', box(b'iods', b'') + header)
+
+
+@pytest.mark.parametrize(
+    'name, content, seconds, lost',
+    [
+        ('screen.mkv', b'film', 4.0, False),
+        ('cut.mkv', b'film', 2.0, True),
+        ('trimmed.mp4', mp4_of(0.6, 0), 0.5, False),
+        ('trimmed.mov', mp4_of(0.6, 1), 0.5, False),
+        ('cut.mp4', mp4_of(4, 0), 0.5, True),
+        ('cut.mov', mp4_of(4, 1), 4.0, True),
+        ('broken.mp4', mp4_of(0.6, 0)[:-90], 0.5, True),
+    ],
+    ids=lambda value: '' if isinstance(value, bytes) else str(value),
+)
+def test_fewer_frames_than_said(lpn_pose, tmp_path, monkeypatch, name, content, seconds, lost):
+    """A recording of a changing rate, or what was trimmed, has no more than can be read."""
     image, _ = tiny_models.scene(PERSONS, SIZE)
     times = np.linspace(0, seconds, 6) * 1000
 
@@ -635,13 +661,102 @@ def test_a_changing_frame_rate(lpn_pose, tmp_path, monkeypatch, suffix, seconds,
         def release(self):
             pass
 
-    film = tmp_path / f'film{suffix}'
-    film.write_bytes(b'film')
+    (tmp_path / name).write_bytes(content)
     monkeypatch.setattr('lpn_mmpose.runtime.media.open_video', lambda source: Capture())
-    status, lines, _ = lpn_pose(film, '--no-draw')
-    lost = lost or suffix == '.mp4'  # which says how many frames it has
+    status, lines, _ = lpn_pose(tmp_path / name, '--no-draw')
     assert status == lost
     assert any(line.startswith('incomplete') for line in lines) == lost
+
+
+def test_names_that_are_no_text(lpn_pose, folder, tmp_path, monkeypatch):
+    """OpenCV would end the process at such a video, and print() at any such name."""
+    odd = os.fsdecode(b'caf\xe9')
+    image, _ = tiny_models.scene(PERSONS, SIZE)
+    try:
+        cv2.imwrite(str(tmp_path / 'a.png'), image)
+        os.replace(tmp_path / 'a.png', folder / f'{odd}.png')
+    except OSError:
+        pytest.skip('this file system takes no such names')
+    pictures.film(tmp_path / 'b.mp4', [image] * 2, 0)
+    os.replace(tmp_path / 'b.mp4', folder / f'{odd}.mp4')
+    monkeypatch.setattr(sys, 'stdout', io.TextIOWrapper(io.BytesIO(), encoding='utf-8'))
+    status, _, _ = lpn_pose(folder)
+    sys.stdout.flush()
+    lines = sys.stdout.buffer.getvalue().decode().splitlines()
+    assert status == 1
+    skipped = [line for line in lines if line.startswith('skipped')]
+    assert len(skipped) == 2 and 'caf\\xe9.mp4: OpenCV takes no videos' in skipped[1]
+    assert 'files: 3 done, 0 done before, 2 skipped' in '\n'.join(lines)
+    # and where the results would be
+    os.remove(folder / f'{odd}.mp4')
+    make_video(folder / 'c.avi')
+    status, _, err = lpn_pose(folder / 'c.avi', out=odd)
+    assert status == 2 and 'is not UTF-8' in err
+
+
+def test_a_name_without_room_for_a_suffix(lpn_pose, folder, tmp_path):
+    long = 'é' * 120
+    for end in 'xy':
+        (folder / '000007.png').rename(folder / f'{long}{end}.png')
+        (folder / '000008.png').replace(folder / '000007.png') if end == 'x' else None
+    make_video(folder / f'{long}.avi', 2)
+    status, lines, _ = lpn_pose(folder, '--format', 'openpose')
+    assert status == 1  # of broken.jpg
+    assert any(line.startswith('files: 3 done, 0 done before, 1 skipped') for line in lines)
+    assert len(list((tmp_path / 'out/predictions').iterdir())) == 3
+    names = {result['file_name'] for result in load(tmp_path / 'out/results.json')}
+    assert names == {f'{long}x.png', f'{long}y.png', f'{long}.avi'}
+    _, lines, _ = lpn_pose(folder, '--format', 'openpose')
+    assert any(line.startswith('files: 0 done, 3 done before') for line in lines)
+
+
+def test_a_video_with_a_colon_in_its_name(lpn_pose, tmp_path, monkeypatch):
+    make_video(tmp_path / 'take1:wide.avi', 3)
+    monkeypatch.chdir(tmp_path)
+    status, _, _ = lpn_pose('take1:wide.avi', '--no-draw')
+    assert status == 0
+
+
+def test_boxes_of_names_written_otherwise(lpn_pose, folder, tmp_path):
+    """macOS takes letters and their accents apart."""
+    (folder / 'broken.jpg').unlink()
+    (folder / '000008.png').rename(folder / 'Jose\u0301.png')
+    boxes = {'Jos\xe9.png': [PERSONS[1]], '000007.png': []}
+    (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
+    status, lines, _ = lpn_pose(folder, '--bboxes', tmp_path / 'boxes.json')
+    assert status == 0 and '1 persons in all' in '\n'.join(lines)
+
+
+def test_pictures_that_a_box_file_does_not_name(lpn_pose, folder, tmp_path):
+    (folder / 'broken.jpg').unlink()
+    path = tmp_path / 'boxes.json'
+    path.write_text(json.dumps({'000008.png': [PERSONS[1]]}))
+    status, lines, _ = lpn_pose(folder, '--bboxes', path)
+    assert status == 1
+    (line,) = (line for line in lines if line.startswith('without boxes'))
+    assert '1 files are not named' in line and '000007.png' in line
+    # COCO results name those alone in which there is somebody
+    x1, y1, x2, y2 = PERSONS[1]
+    result = dict(image_id=8, category_id=1, bbox=[x1, y1, x2 - x1, y2 - y1], score=1.0)
+    path.write_text(json.dumps([result]))
+    status, lines, _ = lpn_pose(folder, '--bboxes', path, out='results')
+    assert status == 0 and not any(line.startswith('without boxes') for line in lines)
+
+
+def test_boxes_of_a_picture_of_another_size(lpn_pose, folder, tmp_path):
+    (folder / 'broken.jpg').unlink()
+    width, height = SIZE
+    images = [
+        dict(id=7, file_name='000007.png', width=width, height=height),
+        dict(id=8, file_name='000008.png', width=height, height=width),
+    ]
+    anns = [dict(id=i, image_id=i, category_id=1, bbox=[0, 0, 60, 90]) for i in (7, 8)]
+    path = tmp_path / 'boxes.json'
+    path.write_text(json.dumps(dict(images=images, annotations=anns)))
+    status, lines, _ = lpn_pose(folder, '--bboxes', path)
+    assert status == 1
+    (line,) = (line for line in lines if line.startswith('skipped'))
+    assert '000008.png' in line and '288x192' in line and '192x288' in line
 
 
 def test_results_are_not_inputs(lpn_pose, folder, tmp_path):

@@ -236,3 +236,26 @@ def test_locked_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'scandir', scandir)
     with pytest.raises(InputError, match=f'{tmp_path} cannot be read: Permission denied'):
         list_files(tmp_path, ('.jpg',))
+
+
+def test_linked_folders_count_once(tmp_path):
+    folder, elsewhere = tmp_path / 'in', tmp_path / 'disk'
+    for name in ('in/a.png', 'in/sub/b.png', 'disk/c.png', 'disk/.d.png'):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b'')
+    try:
+        (folder / 'a_link').symlink_to(elsewhere)
+    except OSError:
+        pytest.skip('this system has no links')
+    (folder / 'again').symlink_to(elsewhere)
+    (folder / 'loop').symlink_to(folder)
+    (elsewhere / 'back').symlink_to(folder / 'sub')
+    names = [p.relative_to(folder).as_posix() for p in list_files(folder, ('.png',))]
+    assert names == ['a.png', 'a_link/c.png', 'sub/b.png']
+    # the results' folder stays out however it is reached
+    (folder / 'old').symlink_to(tmp_path / 'out')
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out/e.png').write_bytes(b'')
+    assert len(list_files(folder, ('.png',), tmp_path / 'out')) == 3
+    assert len(list_files(folder, ('.png',))) == 4

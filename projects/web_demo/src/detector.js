@@ -1,4 +1,4 @@
-/** Persons' boxes from a YOLOX graph without decoding in it. */
+/** Persons' boxes from a YOLOX graph, with or without decoding in it. */
 import { rint } from './topdown.js';
 
 const f32 = Math.fround;
@@ -16,7 +16,7 @@ export function yoloxSize({ inputMetadata: [input], outputMetadata: [output] }) 
   if (input.type !== 'float32' || channels !== 3 || anchors !== rows ||
       !(columns > PERSON)) {
     const list = ({ type, shape }) => `${type} [${shape}]`;
-    throw new Error('a detector must be YOLOX without decoding, such as ' +
+    throw new Error('a detector must be YOLOX without NMS, such as ' +
       'float32 [1,3,416,416] to float32 [1,3549,85]; this file is ' +
       `${list(input)} to ${list(output)}`);
   }
@@ -82,6 +82,33 @@ export function iou(a, b) {
   return shared / Math.max(area(a) + area(b) - shared, 1e-9);
 }
 
+/** Yield the first value, the cell and the stride of each of YOLOX's rows. */
+function* rowsOf(columns, size) {
+  let at = 0;
+  for (const stride of STRIDES) {
+    for (let y = 0; y < size[1] / stride; y++) {
+      for (let x = 0; x < size[0] / stride; x++, at += columns) {
+        yield [at, x, y, stride];
+      }
+    }
+  }
+}
+
+/**
+ * Tell whether YOLOX's rows are boxes in pixels already, as the package does:
+ * centres in pixels follow the grid; offsets in cells are small everywhere.
+ */
+export function isDecoded(output, columns, size) {
+  let [pixels, cells] = [0, 0];
+  for (const [at, x, y, stride] of rowsOf(columns, size)) {
+    [x, y].forEach((cell, i) => {
+      pixels += Math.abs(output[at + i] - (cell + 0.5) * stride);
+      cells += Math.abs(output[at + i] - 0.5);
+    });
+  }
+  return pixels < cells;
+}
+
 /**
  * Turn YOLOX's output into persons' boxes in the image.
  *
@@ -95,17 +122,15 @@ export function iou(a, b) {
  */
 export function decodeYolox(output, columns, size, image, thresholds) {
   const found = [];
-  let at = 0;
-  for (const stride of STRIDES) {
-    for (let y = 0; y < size[1] / stride; y++) {
-      for (let x = 0; x < size[0] / stride; x++, at += columns) {
-        const score = output[at + 4] * output[at + PERSON];
-        if (!(score > thresholds.scoreThr)) continue;
-        const [cx, cy] = [(output[at] + x) * stride, (output[at + 1] + y) * stride];
-        const [w, h] = [2, 3].map((i) => Math.exp(output[at + i]) * stride / 2);
-        found.push({ score, box: [cx - w, cy - h, cx + w, cy + h] });
-      }
-    }
+  const decoded = isDecoded(output, columns, size);
+  for (const [at, x, y, stride] of rowsOf(columns, size)) {
+    const score = output[at + 4] * output[at + PERSON];
+    if (!(score > thresholds.scoreThr)) continue;
+    const [cx, cy] = [x, y].map((cell, i) =>
+      decoded ? output[at + i] : (output[at + i] + cell) * stride);
+    const [w, h] = [2, 3].map((i) =>
+      (decoded ? output[at + i] : Math.exp(output[at + i]) * stride) / 2);
+    found.push({ score, box: [cx - w, cy - h, cx + w, cy + h] });
   }
   found.sort((a, b) => b.score - a.score);
   const kept = [];

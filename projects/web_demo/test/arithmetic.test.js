@@ -76,6 +76,22 @@ test('boxes without a size and heatmaps with NaN are refused', () => {
   }
 });
 
+/** Return what a YOLOX of 416x416 pixels gives whose graph decodes the boxes. */
+function decodedByGraph(output) {
+  const rows = output.slice();
+  let at = 0;
+  for (const stride of [8, 16, 32]) {
+    const side = 416 / stride;
+    for (let cell = 0; cell < side * side; cell++, at += 85) {
+      rows[at] = (rows[at] + cell % side) * stride;
+      rows[at + 1] = (rows[at + 1] + Math.floor(cell / side)) * stride;
+      rows[at + 2] = Math.exp(rows[at + 2]) * stride;
+      rows[at + 3] = Math.exp(rows[at + 3]) * stride;
+    }
+  }
+  return rows;
+}
+
 test('the detector sees what OpenCV resizes, and its boxes are the same', () => {
   const output = unpack(yolox, Float32Array);
   for (const { image: packed, letterbox: expected, boxes, scores } of detections) {
@@ -90,6 +106,9 @@ test('the detector sees what OpenCV resizes, and its boxes are the same', () => 
     assert.ok(found.length > 10);
     close(found.map(({ box }) => box), boxes, 0.01);
     close(found.map(({ score }) => score), scores, 1e-6);
+    const inPixels = decodeYolox(decodedByGraph(output), 85, [416, 416], picture,
+      { scoreThr: 0.3, iouThr: 0.3 });
+    close(inPixels.map(({ box }) => box), boxes, 0.05);
   }
 });
 
