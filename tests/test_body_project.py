@@ -320,6 +320,50 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
+def truncation(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT))
+    yield importlib.import_module('truncation')
+    TRANSFORMS.module_dict.pop('RandomTruncation')
+    del sys.modules['truncation']
+
+
+@pytest.mark.parametrize('side', range(4))
+@pytest.mark.parametrize('visible_shape', [(1, 6), (1, 6, 2)])
+def test_truncation(truncation, side, visible_shape):
+    """As the crop of a picture that really ends there."""
+    image = np.full((120, 90, 3), 200, np.uint8)
+    keypoints = np.float32([[22, 25], [58, 28], [38, 60], [44, 68], [25, 100], [56, 96]])[None]
+    box = np.float32([[20, 20, 60, 110]])
+    before = dict(img=image, bbox=box, keypoints=keypoints)
+    before['keypoints_visible'] = np.ones(visible_shape, np.float32)
+    transform = truncation.RandomTruncation(
+        prob=1, keep=(0.5, 0.5), sides=np.eye(4)[side], min_keypoints=3, margin=0.1
+    )
+    after = transform(dict(before))
+    limits = np.float32([0, 0, 90, 120])
+    limits[side] = (40, 65, 40, 65)[side]
+    x1, y1, x2, y2 = limits.astype(int)
+    assert (after['img'][y1:y2, x1:x2] == 200).all()
+    assert after['img'].sum() == 200 * 3 * (x2 - x1) * (y2 - y1)
+    inside = ((keypoints[0] >= limits[:2]) & (keypoints[0] < limits[2:])).all(-1)
+    visible = after['keypoints_visible'].reshape(6, -1)
+    np.testing.assert_array_equal(visible, np.repeat(inside[:, None], visible.shape[1], 1))
+    left, tight = keypoints[0][inside], box[0].copy()
+    tight[:2] = np.maximum(tight[:2], left.min(0) - 9)
+    tight[2:] = np.minimum(tight[2:], left.max(0) + 9)
+    tight[side] = limits[side]
+    np.testing.assert_allclose(after['bbox'][0], tight)
+    # what came in is the data set's and stays
+    assert (image == 200).all() and (before['keypoints_visible'] == 1).all()
+    assert box.tolist() == [[20, 20, 60, 110]]
+    # too few would be left, or none is cut
+    for still in (dict(prob=1, min_keypoints=6), dict(prob=0)):
+        whole = truncation.RandomTruncation(keep=(0.5, 0.5), sides=np.eye(4)[side], **still)
+        same = whole(dict(before))
+        assert all(same[key] is value for key, value in before.items())
+
+
+@pytest.fixture
 def teacher(tmp_path):
     """One whose feature maps are the picture, smaller."""
     info = onnx.helper.make_tensor_value_info
@@ -345,8 +389,8 @@ def teacher(tmp_path):
     return str(tmp_path / 'teacher.onnx')
 
 
-@pytest.mark.parametrize('config', ['distilled.py', 'larger_input.py'])
-def test_distillation(tmp_path, distillation, clock, teacher, config):
+@pytest.mark.parametrize('config', ['distilled.py', 'larger_input.py', 'truncated.py'])
+def test_distillation(tmp_path, distillation, clock, truncation, teacher, config):
     """The teacher sees what the student sees, and the student learns it."""
     config = Config.fromfile(str(PROJECT / 'configs' / config))
     rng = np.random.default_rng(0)
