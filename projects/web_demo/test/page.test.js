@@ -75,6 +75,12 @@ pageTest('the example button and dropped files do the same', {}, async (page) =>
   same(found, demo);
 });
 
+pageTest('a transparent picture covers the one before', {}, async (page) => {
+  await persons(page, DEMO);
+  const [expected] = Object.values(reference('poses', file('clear.png')));
+  same(await persons(page, file('clear.png')), expected);
+});
+
 pageTest('a photograph lies as its EXIF says', {}, async (page) => {
   const jpeg = readFileSync(DEMO);
   const exif = Buffer.from('ffe10022' + '457869660000' + // 34 bytes, "Exif"

@@ -8,7 +8,8 @@ photographs.
 that differs from the shipped one in all that its metadata say; ``yolox.onnx`` and
 ``whole.onnx``, which find two persons, or one in all of the picture, where it is higher
 than wide; ``video.webm`` and ``camera.y4m``, whose frames are ``video.png`` and
-``camera.png``; ``dark.webm``, in which there is nobody.
+``camera.png``; ``dark.webm``, in which there is nobody; ``clear.png``, half of which is
+transparent.
 """
 
 import argparse
@@ -215,6 +216,9 @@ def write_files(folder: Path) -> None:
             [('last', np.array([415])), ('padding', np.float32(114)), ('boxes', boxes)],
         )
     image = cv2.imread(str(DEMO))[:, :236]  # even sizes alone
+    clear = cv2.cvtColor(cv2.imread(str(DEMO)), cv2.COLOR_BGR2BGRA)
+    clear[len(clear) // 2 :] = 0
+    cv2.imwrite(str(folder / 'clear.png'), clear)
     dark = np.zeros((236, 334, 3), np.uint8)
     for name, frame in (('video', image), ('dark', dark)):
         writer = cv2.VideoWriter(
