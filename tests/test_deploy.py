@@ -424,6 +424,7 @@ def test_a_wrong_graph_is_refused():
     [
         (['-o', 'a.xml'], 'a.xml must end in .onnx'),
         (['--batch', '0', '-o', 'a.onnx'], 'positive'),
+        (['--batch', '4', '--precision', 'int8', '-o', 'a.onnx'], '--batch dynamic or 1'),
         (
             [
                 '--cfg-options',

@@ -14,6 +14,7 @@ from paths import COCO, LSPET, MPII, ROOT, SMALL
 
 from lpn_mmpose.analysis.complexity import complexity, complexity_table
 from lpn_mmpose.apis.mmpose_tools import mmpose_tool
+from lpn_mmpose.apis.train import train_config
 from lpn_mmpose.datasets.data_check import data_paths
 from lpn_mmpose.errors import InputError
 from lpn_mmpose.utils.checkpoint import check_checkpoint
@@ -70,6 +71,19 @@ def test_train_resume_test(config, metric, run, data, tmp_path, capsys):
     assert list(tmp_path.rglob('show/*'))
 
 
+def test_resume_before_the_first_checkpoint(data, tmp_path, monkeypatch):
+    """A run that was killed in its first epoch begins again with the weights it began with."""
+    _, weights = find_model('lpn50-lsp')
+    config = tmp_path / 'config.py'
+    config.write_text(f'_base_ = {str(LSPET)!r}\nload_from = {str(weights)!r}\n')
+    tool = mmpose_tool('train')
+    monkeypatch.chdir(data)
+    command = ['train.py', str(config), '--resume', '--work-dir', str(tmp_path / 'run')]
+    monkeypatch.setattr(sys, 'argv', command)
+    cfg = train_config(tool.parse_args(), tool)
+    assert cfg.load_from == str(weights) and not cfg.resume
+
+
 def test_exported_model(run, fails, data, tmp_path, capsys):
     config, weights = find_model('lpn50-lsp')
     exported = tmp_path / 'lpn50.onnx'
@@ -99,6 +113,8 @@ def test_exported_model(run, fails, data, tmp_path, capsys):
     line = fails('test.py', COCO, exported)
     assert f'{exported} finds 14 keypoints' in line
     assert 'have 17 (nose, ...)' in line
+    line = fails('test.py', config, exported, '--launcher', 'pytorch')
+    assert 'without a launcher' in line
     assert 'broken.xml cannot be loaded' in fails('test.py', COCO, touched(tmp_path / 'broken.xml'))
 
 

@@ -202,12 +202,23 @@ def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
     [
         (['train.py', 'a b.py'], "python train.py 'a b.py' --resume"),
         (['train.py', 'a.py', '--resume'], 'python train.py a.py --resume'),
+        (['train.py', 'a.py', '--resume', '--amp'], 'python train.py a.py --amp --resume'),
+        (['train.py', 'a.py', '--resume', 'b.pth', '--amp'], 'python train.py a.py --amp --resume'),
+        (['train.py', 'a.py', '--resume=b.pth'], 'python train.py a.py --resume'),
         (['iterative.py', 'a.py', '--stages=3'], 'python iterative.py a.py --stages=3'),
     ],
 )
 def test_how_to_go_on(given, command, monkeypatch):
     monkeypatch.setattr(sys, 'orig_argv', ['python', *given])
     monkeypatch.setattr(sys, 'argv', [word for word in given if 'stages' not in word])
+    assert resume_command() == command
+
+
+def test_how_to_go_on_with_several_processes(monkeypatch):
+    monkeypatch.setenv('LOCAL_WORLD_SIZE', '2')
+    given = ['tools/train.py', 'a.py', '--launcher', 'pytorch', '--work-dir', 'out', '--resume']
+    monkeypatch.setattr(sys, 'argv', given)
+    command = 'bash tools/dist_train.sh a.py 2 --work-dir out --resume'
     assert resume_command() == command
 
 

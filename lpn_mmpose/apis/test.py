@@ -63,6 +63,11 @@ def test_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     cfg = merge_args(load_config(args.config), args, tool)
     require_data(cfg, 'test')
     if args.checkpoint.endswith(tuple(SUFFIXES)):
+        if cfg.launcher != 'none':
+            raise InputError(
+                f'{args.checkpoint} is an exported model, which has threads of its own: test it '
+                'by tools/test.py, without a launcher'
+            )
         use_exported(cfg, args.checkpoint)
     else:
         check_checkpoint(args.checkpoint, cfg)

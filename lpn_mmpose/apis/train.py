@@ -87,6 +87,7 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
         InputError: If something that the user named cannot be used.
     """
     cfg = load_config(args.config)
+    begin_with = cfg.get('load_from')  # which --resume takes away
     wrapper = cfg.get('optim_wrapper', {}).get('type', 'OptimWrapper')
     bfloat16 = args.amp and (wrapper == 'AutocastOptimWrapper' or not torch.cuda.is_available())
     args.amp = args.amp and not bfloat16  # else MMEngine's, with CUDA
@@ -101,6 +102,9 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
         cfg.default_hooks = dict(cfg.get('default_hooks') or {}, stop=dict(type='StopHook'))
     if cfg.get('resume') and cfg.get('load_from') is None:
         cfg.load_from = find_resumable(cfg.work_dir)
+        if cfg.load_from is None and begin_with is not None:
+            print(f'nothing in {cfg.work_dir} to resume from: begins with {begin_with}')
+            cfg.resume, cfg.load_from = False, begin_with
     if cfg.get('load_from') is not None:
         check_checkpoint(cfg.load_from, cfg, strict=cfg.get('resume', False))
     return cfg

@@ -176,6 +176,8 @@ def _check_request(out: Path, format: str, precision: str, batch: int | None) ->
         raise InputError(f'-o {out} must end in {suffix} for --format {format}')
     if batch is not None and batch < 1:
         raise InputError(f'--batch must be positive or "dynamic", got {batch}')
+    if precision == 'int8' and batch not in (None, 1):
+        raise InputError(f'int8 is calibrated image by image: --batch dynamic or 1, got {batch}')
 
 
 def export(

@@ -1,5 +1,6 @@
 """Training that saves when it is told to stop, and goes on at the same iteration."""
 
+import argparse
 import atexit
 import mmap
 import os
@@ -47,10 +48,15 @@ def resume_command() -> str:
     if any(word.partition('=')[0] == '--stages' for word in sys.orig_argv):
         # iterative training goes on by itself, and takes its flags out of sys.argv
         return shlex.join(['python', *sys.orig_argv[1:]])
-    arguments = list(sys.argv)
-    if '--resume' not in arguments:
-        arguments.append('--resume')
-    return shlex.join(['python', *arguments])
+    script, *arguments = sys.argv
+    processes = os.environ.get('LOCAL_WORLD_SIZE')  # torchrun's
+    if processes and arguments[1:3] == ['--launcher', 'pytorch']:
+        script = osp.join(osp.dirname(script), 'dist_train.sh')
+        arguments[1:3] = [processes]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument('--resume', nargs='?')  # of an older checkpoint than the newest, maybe
+    _, kept = parser.parse_known_args(arguments)
+    return shlex.join(['bash' if script.endswith('.sh') else 'python', script, *kept, '--resume'])
 
 
 @HOOKS.register_module()

@@ -86,14 +86,15 @@ def main():
                 f'{joint["swapped"]:9.3f}{joint["elsewhere"]:11.3f}'
             )
     swaps, mean = result['swaps'], result['mean']
+    joints = sum(joint['labelled'] > 0 for joint in result['joints'].values())
     print(f'persons {result["persons"]}, with a {result["unit"]} size {result["measured"]}')
     print(
         f'left and right swapped: {swaps["count"]} of {swaps["of"]} joints, '
         f'in {swaps["persons"]} persons'
     )
     print(
-        f'PCK@{args.thr:g}: {mean["pck"]:.4f}, had the sides been right '
-        f'{mean["pck_sides_forgiven"]:.4f}'
+        f'PCK@{args.thr:g} of {joints} joints: {mean["pck"]:.4f}, '
+        f'had the sides been right {mean["pck_sides_forgiven"]:.4f}'
     )
     print('written', args.out_dir)
 

@@ -16,8 +16,10 @@ param_scheduler = [
     ),
 ]
 
-# hooks
+# hooks: averaged over two epochs
 default_hooks = dict(checkpoint=dict(save_best='PCK', rule='greater'))
+custom_hooks = _base_.custom_hooks
+custom_hooks[1].momentum = 0.02
 
 # codec settings
 codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(96, 96), heatmap_size=(24, 24), sigma=1.5)

@@ -7,7 +7,14 @@ train_cfg = dict(max_epochs=20, val_interval=2)
 # learning policy
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(
+        type='LinearLR',
+        start_factor=0.01,
+        begin=0,
+        end=1,
+        by_epoch=True,
+        convert_to_iter_based=True,
+    ),
     dict(
         type='CosineAnnealingLR',
         eta_min=0,
@@ -17,6 +24,10 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+
+# hooks: averaged over the last 50 iterations, of which there may be a hundred in all
+custom_hooks = _base_.custom_hooks
+custom_hooks[1].momentum = 0.02
 
 # data loaders: COCO's 17 keypoints; head and neck are not labelled, and have no weight
 persons_train = dict(
