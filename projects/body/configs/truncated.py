@@ -4,7 +4,7 @@ custom_imports = dict(imports=[*_base_.custom_imports['imports'], 'truncation'])
 # with PYTHONPATH=projects/body, from the weights of the fourth run: more of LSP and COCO
 custom_hooks = _base_.custom_hooks
 custom_hooks[-1].hours = 1.3
-load_from = 'lpn_mmpose/weights/lpn50_body19-192x144.pth'
+load_from = 'work_dirs/fourth.pth'
 
 # pipelines: three in ten are cut off by an edge
 train_pipeline = _base_.train_pipeline

@@ -11,6 +11,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[5].input_size = codec['input_size']
 train_pipeline[7].encoder = codec
 val_pipeline = _base_.val_pipeline
+val_pipeline[1].padding = 1.1
 val_pipeline[2].input_size = codec['input_size']
 
 # data loaders
