@@ -16,10 +16,9 @@ param_scheduler = [
     ),
 ]
 
-# hooks: averaged over two epochs
+# hooks: no average of the weights, in which 250 iterations leave too much of where they began
 default_hooks = dict(checkpoint=dict(save_best='PCK', rule='greater'))
-custom_hooks = _base_.custom_hooks
-custom_hooks[1].momentum = 0.02
+custom_hooks = _base_.custom_hooks[:1]
 
 # codec settings
 codec = dict(type='BetaSoftArgmaxHeatmap', input_size=(96, 96), heatmap_size=(24, 24), sigma=1.5)
