@@ -20,6 +20,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'projects/own_data/configs/td-hm_lpn50_1xb32-10e_planes-96x96.py'
+#: The average of the weights is to be resumed as well.
+WITH_AVERAGE = f"""
+_base_ = {str(CONFIG)!r}
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1, priority=49),
+]
+"""
 
 
 def options(args):
@@ -31,7 +39,6 @@ def options(args):
         'train_dataloader.batch_size=4',
         'default_hooks.logger.interval=1',
         'visualizer.vis_backends=[]',
-        'codec.input_size=(64,64)',
     ]
     for split in ('train', 'val'):
         loader = f'{split}_dataloader'
@@ -41,7 +48,7 @@ def options(args):
             f'{loader}.dataset.data_root={data}/',
             f'{loader}.dataset.metainfo.from_file={ROOT}/projects/own_data/planes.py',
         ]
-    return [option for option in chosen if not option.startswith('codec')]
+    return chosen
 
 
 def start(args, folder, resume):
@@ -54,7 +61,7 @@ def start(args, folder, resume):
         log = os.open(folder / 'log.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        sys.argv = ['train.py', str(CONFIG), '--work-dir', str(folder)]
+        sys.argv = ['train.py', str(args.work_dir / 'config.py'), '--work-dir', str(folder)]
         sys.argv += ['--resume'] * resume + ['--cfg-options', *options(args)]
         from lpn_mmpose.apis.train import train
 
@@ -178,6 +185,7 @@ def main():
         check=True,
         stdout=subprocess.DEVNULL,
     )
+    (args.work_dir / 'config.py').write_text(WITH_AVERAGE)
     # once, before the forks: it takes longer than the training
     import torch
 
