@@ -1,6 +1,7 @@
 """projects/ray_inference: lists, the plan, rows; and with Ray, a run that goes on."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,16 @@ def test_images_of_a_folder(project, photos):
     assert 'left out: 1 videos (film.mp4' in notes[0]
     folder, names, _ = folders.find_images(str(photos / 'b.jpg'))
     assert (folder.address, names) == (str(photos), ['b.jpg'])
+
+
+def test_a_name_that_no_parquet_file_holds(project, photos):
+    folders, _ = project
+    try:
+        (photos / os.fsdecode(b'caf\xe9.jpg')).write_bytes(b'')
+    except OSError:
+        pytest.skip('this file system takes no such names')
+    with pytest.raises(InputError, match=r'caf\\xe9.jpg is not UTF-8: rename'):
+        folders.find_images(str(photos))
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def train_config(args: argparse.Namespace, tool: ModuleType) -> Config:
     if cfg.get('resume') and cfg.get('load_from') is None:
         cfg.load_from = find_resumable(cfg.work_dir)
         if cfg.load_from is None and begin_with is not None:
-            print(f'nothing in {cfg.work_dir} to resume from: begins with {begin_with}')
+            print_log(f'{cfg.work_dir} has no checkpoint: begins with {begin_with}', 'current')
             cfg.resume, cfg.load_from = False, begin_with
     if cfg.get('load_from') is not None:
         check_checkpoint(cfg.load_from, cfg, strict=cfg.get('resume', False))

@@ -25,7 +25,13 @@ WITH_AVERAGE = f"""
 _base_ = {str(CONFIG)!r}
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=0.1, priority=49),
+    dict(
+        type='EMAHook',
+        ema_type='ExponentialMovingAverage',
+        momentum=0.004,
+        update_buffers=True,
+        priority=49,
+    ),
 ]
 """
 
