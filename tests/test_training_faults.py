@@ -149,6 +149,36 @@ def test_signal_saves_and_resume_loses_nothing(stage, at, number, trained, whole
     assert signal.getsignal(number) is handler
 
 
+class Inputs(Hook):
+    def __init__(self):
+        self.seen = []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self.seen.append(data_batch['inputs'][0].clone())
+
+
+def test_augmentation_without_epochs(trained, tmp_path):
+    """A sample is another one each time, and a resumed training sees the same ones."""
+
+    def inputs(folder, iterations, resume=False):
+        cfg = small_config(folder, resume)
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=100)
+        sampler = dict(type='InfiniteSampler', shuffle=False)
+        cfg.train_dataloader.update(sampler=sampler, num_workers=1)
+        cfg.log_processor.by_epoch = False
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=5, save_best=None)
+        cfg.param_scheduler = []
+        hook = Inputs()
+        trained(cfg, hook)
+        return hook.seen
+
+    whole = inputs(tmp_path / 'whole', 8)
+    assert not any(torch.equal(whole[i], whole[i + 4]) for i in range(4))
+    inputs(tmp_path / 'parts', 5)
+    resumed = inputs(tmp_path / 'parts', 8, resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(resumed, whole[5:], strict=True))
+
+
 class WorseEveryEpoch(Hook):
     """Give each epoch a lower score, and fail in the first one's evaluation if told to."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
 
 class _Seeded:
@@ -45,6 +45,9 @@ class SampleSeedHook(Hook):
     through. Acts in MMEngine's deterministic mode alone,
     ``randomness=dict(seed=0, deterministic=True)``: there a resumed training
     ends with the same weights, with any number of workers.
+
+    A training without epochs goes again through the samples that it has had,
+    so that its workers' own random numbers are the same, with as many workers.
     """
 
     priority = 'VERY_HIGH'
@@ -58,6 +61,8 @@ class SampleSeedHook(Hook):
             return
         # shared with workers that live for several epochs
         self.epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            return  # one epoch has a sample many times
         for dataset in _prepared(runner.train_loop.dataloader.dataset):
             dataset.prepare_data = _Seeded(dataset.prepare_data, runner.seed, self.epoch)
 
