@@ -15,7 +15,7 @@ import onnx
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
+from mmengine.dataset import Compose, default_collate, pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, init_default_scope
@@ -25,6 +25,7 @@ from mmpose.registry import MODELS, TRANSFORMS
 from synthetic import make_coco_style
 
 from lpn_mmpose.dataset_converters.lspet import CROWDPOSE_KEYPOINTS
+from lpn_mmpose.errors import InputError
 from lpn_mmpose.evaluation.torso_pck import LIMB_JOINTS
 
 PROJECT = Path(__file__).parents[1] / 'projects/body'
@@ -389,20 +390,13 @@ def teacher(tmp_path):
     return str(tmp_path / 'teacher.onnx')
 
 
-@pytest.mark.parametrize('config', ['distilled.py', 'larger_input.py', 'truncated.py'])
-def test_distillation(tmp_path, distillation, clock, truncation, teacher, config):
-    """The teacher sees what the student sees, and the student learns it."""
-    config = Config.fromfile(str(PROJECT / 'configs' / config))
+def person_samples(folder, pipeline):
+    """Four times the same person through a pipeline, in the picture's own colours."""
     rng = np.random.default_rng(0)
     picture = cv2.resize(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8), (300, 200))
-    assert cv2.imwrite(str(tmp_path / 'a.png'), picture)
-    pipeline = config.train_pipeline
-    for step in pipeline:
-        if step.type == 'TeacherFeatures':
-            step.model = teacher
-    # in the student's own colours, to compare them
+    assert cv2.imwrite(str(folder / 'a.png'), picture)
     pipeline = Compose(
-        [TRANSFORMS.build(step) for step in pipeline if step.type != 'YOLOXHSVRandomAug']
+        [TRANSFORMS.build(step) for step in pipeline if step['type'] != 'YOLOXHSVRandomAug']
     )
     info = Config.fromfile(str(PROJECT.parents[1] / 'configs/_base_/datasets/body19.py'))
     meta = parse_pose_metainfo(info.dataset_info)
@@ -410,17 +404,48 @@ def test_distillation(tmp_path, distillation, clock, truncation, teacher, config
     samples = []
     for seed in range(4):
         np.random.seed(seed)
-        sample = pipeline(
-            dict(
-                img_path=str(tmp_path / 'a.png'),
-                bbox=np.float32([[60, 30, 240, 170]]),
-                bbox_score=np.ones(1, np.float32),
-                keypoints=keypoints.astype(np.float32),
-                keypoints_visible=np.ones((1, 19), np.float32),
-                **{k: meta[k] for k in ('flip_indices', 'upper_body_ids', 'lower_body_ids')},
-                dataset_keypoint_weights=meta['dataset_keypoint_weights'],
+        samples.append(
+            pipeline(
+                dict(
+                    img_path=str(folder / 'a.png'),
+                    bbox=np.float32([[60, 30, 240, 170]]),
+                    bbox_score=np.ones(1, np.float32),
+                    keypoints=keypoints.astype(np.float32),
+                    keypoints_visible=np.ones((1, 19), np.float32),
+                    **{k: meta[k] for k in ('flip_indices', 'upper_body_ids', 'lower_body_ids')},
+                    dataset_keypoint_weights=meta['dataset_keypoint_weights'],
+                )
             )
         )
+    return samples
+
+
+def assert_learns(model, batch):
+    """The student comes nearer to the teacher's feature maps."""
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(8):
+        data = model.data_preprocessor(dict(batch), training=True)
+        loss = model(**data, mode='loss')
+        optimizer.zero_grad()
+        sum(loss.values()).backward()
+        optimizer.step()
+        losses.append({name: value.item() for name, value in loss.items()})
+    assert losses[-1]['loss_teacher_deep'] < 0.7 * losses[0]['loss_teacher_deep']
+    assert losses[-1]['loss_teacher_fine'] < 0.9 * losses[0]['loss_teacher_fine']
+
+
+@pytest.mark.parametrize('config', ['distilled.py', 'larger_input.py', 'truncated.py'])
+def test_distillation(tmp_path, distillation, clock, truncation, teacher, config):
+    """The teacher sees what the student sees, and the student learns it."""
+    config = Config.fromfile(str(PROJECT / 'configs' / config))
+    pipeline = config.train_pipeline
+    for step in pipeline:
+        if step.type == 'TeacherFeatures':
+            step.model = teacher
+    samples = person_samples(tmp_path, pipeline)
+    for sample in samples:
         labels = sample['data_samples'].gt_instance_labels
         fine = labels.teacher_fine[0].permute(1, 2, 0).float().numpy()[..., ::-1]
         seen = cv2.resize(
@@ -429,24 +454,62 @@ def test_distillation(tmp_path, distillation, clock, truncation, teacher, config
             interpolation=cv2.INTER_AREA,
         )
         assert np.corrcoef(seen.ravel(), fine.ravel())[0, 1] > 0.97
-        samples.append(sample)
 
     with pytest.raises(ValueError, match='multiples of 32'):
         distillation.TeacherFeatures(teacher, input_size=(144, 192))
     config.model.update(deep_channels=(512, 3), fine_channels=(256, 3))
     torch.manual_seed(0)
-    model = MODELS.build(config.model).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(8):
-        data = model.data_preprocessor(pseudo_collate(samples), training=True)
-        loss = model(**data, mode='loss')
-        optimizer.zero_grad()
-        sum(loss.values()).backward()
-        optimizer.step()
-        losses.append({name: value.item() for name, value in loss.items()})
-    assert losses[-1]['loss_teacher_deep'] < 0.7 * losses[0]['loss_teacher_deep']
-    assert losses[-1]['loss_teacher_fine'] < 0.9 * losses[0]['loss_teacher_fine']
+    assert_learns(MODELS.build(config.model), pseudo_collate(samples))
+
+
+@pytest.fixture
+def on_gpu(distillation):
+    yield importlib.import_module('on_gpu')
+    for registry, names in (
+        (TRANSFORMS, ('LoadImageOnce', 'PackArrays')),
+        (MODELS, ('BatchAugmentation', 'DeviceDistilledPoseEstimator')),
+    ):
+        for name in names:
+            registry.module_dict.pop(name)
+    del sys.modules['on_gpu']
+
+
+def test_training_on_gpu(tmp_path, on_gpu, clock, truncation, teacher):
+    """Stacked batches are those of the ordinary pipeline, and the student learns from them."""
+    config = Config.fromfile(str(PROJECT / 'configs/on_gpu.py'))
+    stacked = default_collate(person_samples(tmp_path, config.train_pipeline))
+    ordinary = [dict(step) for step in config.train_pipeline]
+    ordinary[0]['type'], ordinary[-1]['type'] = 'LoadImage', 'PackPoseInputs'
+    usual = pseudo_collate(person_samples(tmp_path, ordinary))
+    assert torch.equal(stacked['inputs'], torch.stack(usual['inputs']))
+    for i, sample in enumerate(usual['data_samples']):
+        heatmaps = sample.gt_fields.heatmaps
+        torch.testing.assert_close(stacked['heatmaps'][i].float(), heatmaps, atol=1e-3, rtol=0)
+        weights = sample.gt_instance_labels.keypoint_weights[0]
+        assert torch.equal(stacked['keypoint_weights'][i], weights)
+
+    # what the student sees changes with each kind, the teacher's crops never
+    plain = config.model.data_preprocessor
+    kinds = ('hide_prob', 'blur_prob', 'light_prob', 'grey_prob', 'noise_prob')
+    plain.update(dict.fromkeys(kinds, 0))
+    expected = MODELS.build(dict(plain))(usual, training=True)['inputs']
+    for kind in (None, *kinds):
+        torch.manual_seed(1)
+        preprocessor = MODELS.build(plain if kind is None else dict(plain, **{kind: 1}))
+        batch = preprocessor(dict(stacked), training=True)
+        assert torch.equal(batch['data_samples']['crops'], stacked['inputs'])
+        assert torch.equal(batch['inputs'], expected) == (kind is None)
+        assert batch['inputs'].shape == expected.shape
+
+    config.model.update(deep_channels=(512, 3), fine_channels=(256, 3), teacher=teacher)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    assert_learns(model, stacked)
+    # the teacher is no part of what is saved
+    kept = {key.split('.')[0] for key in model.state_dict()}
+    assert kept == {'backbone', 'head', 'hints'}
+    with pytest.raises(InputError, match='movenet_teacher.py'):
+        MODELS.build(dict(config.model, teacher='none.onnx'))
 
 
 class Line(BaseModel):
@@ -465,19 +528,17 @@ class Rates(Hook):
         self.rates, self.stop_after, self.evaluated = [], stop_after, []
 
     def after_val(self, runner):
-        self.evaluated.append(runner.epoch)
+        self.evaluated.append(runner.iter)
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         quick, slow = runner.optim_wrapper.get_lr()['lr']
         assert slow == pytest.approx(quick / 10)
         self.rates.append(quick)
-
-    def after_train_epoch(self, runner):
-        if runner.epoch + 1 == self.stop_after:
+        if runner.iter + 1 == self.stop_after:
             runner.train_loop.stop_training = True
 
 
-def train_by_clock(work_dir, rates, resume=False):
+def train_by_clock(work_dir, rates, by_epoch, resume=False):
     hook = dict(type='CosineByClock', hours=20 / 3600, warmup=2)
     Runner(
         Line(),
@@ -489,7 +550,10 @@ def train_by_clock(work_dir, rates, resume=False):
             optimizer=dict(type='SGD', lr=0.1),
             paramwise_cfg=dict(custom_keys=dict(slow=dict(lr_mult=0.1))),
         ),
-        train_cfg=dict(by_epoch=True, max_epochs=100, val_interval=50),
+        train_cfg=dict(by_epoch=True, max_epochs=100, val_interval=50)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=400, val_interval=200),
+        default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch, interval=1)),
         val_dataloader=dict(
             batch_size=1,
             dataset=[dict(inputs=0)],
@@ -504,11 +568,12 @@ def train_by_clock(work_dir, rates, resume=False):
     ).train()
 
 
-def test_learning_rate_by_clock(tmp_path, clock):
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_learning_rate_by_clock(tmp_path, clock, by_epoch):
     """It ends at zero, and so does a training that was stopped and goes on."""
     whole = Rates()
-    train_by_clock(tmp_path / 'whole', whole)
-    # looks at the clock: one at the beginning of an epoch, one before each of its 4 iterations;
+    train_by_clock(tmp_path / 'whole', whole, by_epoch)
+    # looks at the clock: one at the beginning of an epoch, one before each iteration;
     # the time between epochs does not count
     seconds = np.arange(1, len(whole.rates) + 1)
     expected = 0.05 * (1 + np.cos(np.pi * np.minimum(seconds / 20, 1)))
@@ -516,15 +581,15 @@ def test_learning_rate_by_clock(tmp_path, clock):
     assert len(whole.rates) == 20
     np.testing.assert_allclose(whole.rates, expected, atol=1e-6)
     assert whole.rates[-1] == pytest.approx(0, abs=1e-9)
-    assert whole.evaluated == [5]
+    assert whole.evaluated == [20]
 
-    parts = Rates(stop_after=2), Rates()
-    train_by_clock(tmp_path / 'parts', parts[0])
-    train_by_clock(tmp_path / 'parts', parts[1], resume=True)
+    parts = Rates(stop_after=8), Rates()
+    train_by_clock(tmp_path / 'parts', parts[0], by_epoch)
+    train_by_clock(tmp_path / 'parts', parts[1], by_epoch, resume=True)
     assert len(parts[0].rates) == 8
     np.testing.assert_allclose(parts[0].rates + parts[1].rates, whole.rates, atol=1e-6)
     with pytest.raises(ValueError, match='hours'):
         clock.CosineByClock(hours=0)
     over = Rates()
-    train_by_clock(tmp_path / 'parts', over, resume=True)
+    train_by_clock(tmp_path / 'parts', over, by_epoch, resume=True)
     assert not over.rates

@@ -7,7 +7,7 @@ import torch
 from mmengine.dist import broadcast
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 
 @HOOKS.register_module()
@@ -16,8 +16,9 @@ class CosineByClock(Hook):
 
     They begin at the optimizer's.
 
-    It ends with the epoch in which the hours are over, which is evaluated. A training that was
-    stopped goes on with the hours that it has left.
+    It ends with the epoch in which the hours are over, or with the iteration where an
+    :class:`IterBasedTrainLoop` counts these, and is evaluated. A training that was stopped goes on
+    with the hours that it has left.
 
     Args:
         hours (float): Of training, without evaluations.
@@ -37,7 +38,7 @@ class CosineByClock(Hook):
         self.rates = [group['lr'] for group in runner.optim_wrapper.param_groups]
 
     def before_train(self, runner: Runner) -> None:
-        self._end_if_over(runner, runner.epoch)
+        self._end_if_over(runner, 0)
 
     def before_train_epoch(self, runner: Runner) -> None:
         self.last = time.monotonic()
@@ -53,13 +54,25 @@ class CosineByClock(Hook):
         for group, rate in zip(runner.optim_wrapper.param_groups, self.rates):
             group['lr'] = rate * share
 
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._end_if_over(runner, 1)
+
     def after_train_epoch(self, runner: Runner) -> None:
-        self._end_if_over(runner, runner.epoch + 1)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._end_if_over(runner, 1)
 
     def _spent(self, runner: Runner) -> float:
         return runner.message_hub.runtime_info.get('clock', 0.0)
 
-    def _end_if_over(self, runner: Runner, epochs: int) -> None:
+    def _end_if_over(self, runner: Runner, current: int) -> None:
+        """End with ``current`` more than the epochs or iterations that are counted."""
+        loop = runner.train_loop
         if self._spent(runner) >= self.seconds:
-            # unlike stop_training it lets the loop evaluate the last epoch
-            runner.train_loop._max_epochs = epochs
+            # unlike stop_training it lets the loop evaluate the end
+            if isinstance(loop, IterBasedTrainLoop):
+                loop._max_iters = runner.iter + current
+            else:
+                loop._max_epochs = runner.epoch + current

@@ -108,15 +108,37 @@ class DistilledPoseEstimator(TopdownPoseEstimator):
         )
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        labels = [sample.gt_instance_labels for sample in data_samples]
+        return self.taught_loss(
+            inputs,
+            torch.stack([sample.gt_fields.heatmaps for sample in data_samples]),
+            torch.cat([label.keypoint_weights for label in labels]),
+            {key: torch.cat([label[key] for label in labels]) for key in TEACHER_KEYS},
+        )
+
+    def taught_loss(
+        self, inputs: Tensor, heatmaps: Tensor, keypoint_weights: Tensor, teacher: dict
+    ) -> dict:
+        """Compute the losses of a batch.
+
+        Args:
+            inputs (Tensor): Normalized images (B, 3, h, w).
+            heatmaps (Tensor): Targets (B, K, H, W).
+            keypoint_weights (Tensor): (B, K).
+            teacher (dict): The teacher's feature maps, by :data:`TEACHER_KEYS`.
+
+        Returns:
+            dict: ``loss_kpt`` and a loss for each feature map.
+        """
         feats = self.extract_feat(inputs)
         maps = {TEACHER_KEYS[0]: feats[-1]}
         with self.head.final_layer.register_forward_pre_hook(
             lambda _, args: maps.update({TEACHER_KEYS[1]: args[0]})
         ):
-            losses = self.head.loss(feats, data_samples, train_cfg=self.train_cfg)
+            predicted = self.head(feats)
+        losses = dict(loss_kpt=self.head.loss_module(predicted, heatmaps, keypoint_weights))
         for key, hint in self.hints.items():
-            teacher = torch.cat([s.gt_instance_labels[key].float() for s in data_samples])
-            teacher = F.batch_norm(teacher, None, None, training=True)
-            found = F.interpolate(hint(maps[key]).float(), teacher.shape[2:], mode='bilinear')
-            losses[f'loss_{key}'] = self.hint_weight * F.mse_loss(found, teacher)
+            target = F.batch_norm(teacher[key].float(), None, None, training=True)
+            found = F.interpolate(hint(maps[key]).float(), target.shape[2:], mode='bilinear')
+            losses[f'loss_{key}'] = self.hint_weight * F.mse_loss(found, target)
         return losses
