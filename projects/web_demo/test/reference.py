@@ -195,9 +195,9 @@ def write_files(folder: Path) -> None:
         meta,
     )
     output = np.zeros((1, 3549, 85), np.float32)
-    output[..., 2:4] = 2.5  # 97 px at stride 8
-    # a person, the same again, another, and one that scores too little
-    output[0, [52 * 20 + 10, 52 * 20 + 11, 52 * 30 + 20, 52 * 40 + 5], 4] = (0.9, 0.8, 0.7, 0.3)
+    # the demo photograph's person, the same again, the head, and one that scores too little
+    cells = [52 * 26 + 19, 52 * 26 + 20, 52 * 10 + 24, 52 * 40 + 5]
+    output[0, cells, 2:5] = [[3.46, 3.89, 0.9], [3.46, 3.89, 0.8], [2.9, 2.9, 0.7], [2, 2, 0.3]]
     output[..., 5] = 0.9
     whole = np.zeros_like(output)
     whole[0, 52 * 26 + 18] = (0, 0, 4, 4, 0.9, 0.9) + (0,) * 79
