@@ -14,7 +14,7 @@ load_from = 'work_dirs/fifth.pth'
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=500))
 custom_hooks = _base_.custom_hooks
 custom_hooks[1].update(momentum=0.02, interval=10)
-custom_hooks[-1].update(hours=0.13, warmup=200)
+custom_hooks[-1].update(hours=0.1385, warmup=200)
 env_cfg = dict(cudnn_benchmark=True)
 
 model = dict(
