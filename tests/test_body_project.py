@@ -538,13 +538,23 @@ class Rates(Hook):
             runner.train_loop.stop_training = True
 
 
+class Takes(list):
+    """Samples, each of which takes a look at the clock, which is a second."""
+
+    def __getitem__(self, index):
+        sys.modules['clock'].time.monotonic()
+        return super().__getitem__(index)
+
+
 def train_by_clock(work_dir, rates, by_epoch, resume=False):
     hook = dict(type='CosineByClock', hours=20 / 3600, warmup=2)
     Runner(
         Line(),
         str(work_dir),
         train_dataloader=dict(
-            batch_size=1, dataset=[dict(inputs=0)] * 4, sampler=dict(type='DefaultSampler')
+            batch_size=1,
+            dataset=Takes([dict(inputs=0)] * 4),
+            sampler=dict(type='DefaultSampler'),
         ),
         optim_wrapper=dict(
             optimizer=dict(type='SGD', lr=0.1),
@@ -552,7 +562,7 @@ def train_by_clock(work_dir, rates, by_epoch, resume=False):
         ),
         train_cfg=dict(by_epoch=True, max_epochs=100, val_interval=50)
         if by_epoch
-        else dict(by_epoch=False, max_iters=400, val_interval=200),
+        else dict(by_epoch=False, max_iters=400, val_interval=3),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=by_epoch, interval=1)),
         val_dataloader=dict(
             batch_size=1,
@@ -571,25 +581,31 @@ def train_by_clock(work_dir, rates, by_epoch, resume=False):
 @pytest.mark.parametrize('by_epoch', [True, False])
 def test_learning_rate_by_clock(tmp_path, clock, by_epoch):
     """It ends at zero, and so does a training that was stopped and goes on."""
+    train = partial(train_by_clock, by_epoch=by_epoch)
     whole = Rates()
-    train_by_clock(tmp_path / 'whole', whole, by_epoch)
-    # looks at the clock: one at the beginning of an epoch, one before each iteration;
-    # the time between epochs does not count
-    seconds = np.arange(1, len(whole.rates) + 1)
+    train(tmp_path / 'whole', whole)
+    # an iteration takes two seconds, one for its sample; the time between epochs and of evaluations
+    # does not count, nor the first sample after them of a training by iterations
+    index = np.arange(len(whole.rates))
+    seconds = 2 * (index + 1) if by_epoch else 2 * (index - index // 3)
     expected = 0.05 * (1 + np.cos(np.pi * np.minimum(seconds / 20, 1)))
     expected[0] /= 2
-    assert len(whole.rates) == 20
     np.testing.assert_allclose(whole.rates, expected, atol=1e-6)
     assert whole.rates[-1] == pytest.approx(0, abs=1e-9)
-    assert whole.evaluated == [20]
+    assert whole.evaluated[-1] == len(whole.rates)
 
     parts = Rates(stop_after=8), Rates()
-    train_by_clock(tmp_path / 'parts', parts[0], by_epoch)
-    train_by_clock(tmp_path / 'parts', parts[1], by_epoch, resume=True)
+    train(tmp_path / 'parts', parts[0])
+    train(tmp_path / 'parts', parts[1], resume=True)
     assert len(parts[0].rates) == 8
-    np.testing.assert_allclose(parts[0].rates + parts[1].rates, whole.rates, atol=1e-6)
+    np.testing.assert_allclose(parts[0].rates, whole.rates[:8], atol=1e-6)
+    if by_epoch:
+        np.testing.assert_allclose(parts[1].rates, whole.rates[8:], atol=1e-6)
+    else:  # going through the samples that it has had takes none of its hours
+        assert parts[1].rates[0] == pytest.approx(parts[0].rates[-1], abs=1e-6)
+        assert parts[1].rates[-1] == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match='hours'):
         clock.CosineByClock(hours=0)
     over = Rates()
-    train_by_clock(tmp_path / 'parts', over, by_epoch, resume=True)
+    train(tmp_path / 'parts', over, resume=True)
     assert not over.rates

@@ -1,6 +1,7 @@
 """Signals, kills, full disks and second runs, while a training goes on."""
 
 import ctypes
+import gc
 import multiprocessing
 import os
 import re
@@ -149,6 +150,16 @@ def test_signal_saves_and_resume_loses_nothing(stage, at, number, trained, whole
     assert signal.getsignal(number) is handler
 
 
+def count_iterations(cfg, iterations):
+    """Let a small config train without epochs, with a data worker."""
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=100)
+    sampler = dict(type='InfiniteSampler', shuffle=False)
+    cfg.train_dataloader.update(sampler=sampler, num_workers=1)
+    cfg.log_processor.by_epoch = False
+    cfg.default_hooks.checkpoint.update(by_epoch=False, interval=5, save_best=None)
+    cfg.param_scheduler = []
+
+
 class Inputs(Hook):
     def __init__(self):
         self.seen = []
@@ -162,12 +173,7 @@ def test_augmentation_without_epochs(trained, tmp_path):
 
     def inputs(folder, iterations, resume=False):
         cfg = small_config(folder, resume)
-        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=iterations, val_interval=100)
-        sampler = dict(type='InfiniteSampler', shuffle=False)
-        cfg.train_dataloader.update(sampler=sampler, num_workers=1)
-        cfg.log_processor.by_epoch = False
-        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=5, save_best=None)
-        cfg.param_scheduler = []
+        count_iterations(cfg, iterations)
         hook = Inputs()
         trained(cfg, hook)
         return hook.seen
@@ -213,9 +219,13 @@ def test_resume_without_validation(trained, tmp_path):
         assert trained(cfg).epoch == cfg.train_cfg.max_epochs
 
 
-def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_signal_to_data_workers_as_well(by_epoch, trained, tmp_path, capsys):
     """Launchers send it to a whole group of processes."""
     cfg = small_config(tmp_path)
+    if not by_epoch:
+        count_iterations(cfg, 8)
+        cfg.train_dataloader.persistent_workers = True
     cfg.train_dataloader.update(num_workers=1, prefetch_factor=1)
     hook = Signal('train', 1, signal.SIGTERM, workers=True)
     with pytest.raises(SystemExit) as end:
@@ -223,6 +233,8 @@ def test_signal_to_data_workers_as_well(trained, tmp_path, capsys):
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert end.value.code == 143
     assert f'iteration 2, saved {tmp_path / "interrupted.pth"}' in capsys.readouterr().out
+    del end  # and with it the training
+    gc.collect()
     hook.workers.join(60)  # now it ends
     assert not hook.workers.is_alive()
 

@@ -47,7 +47,8 @@ class SampleSeedHook(Hook):
     ends with the same weights, with any number of workers.
 
     A training without epochs goes again through the samples that it has had,
-    so that its workers' own random numbers are the same, with as many workers.
+    so that its workers' own random numbers are the same, with as many workers
+    and at least one.
     """
 
     priority = 'VERY_HIGH'

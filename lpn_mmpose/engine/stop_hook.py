@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from multiprocessing import get_start_method
 
 import torch
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 #: Checkpoint of an epoch that is not finished.
@@ -113,6 +114,8 @@ class StopHook(Hook):
         for each in (loop, runner.val_loop):
             if each is not None:
                 self._keep_workers(each.dataloader)
+        if isinstance(loop, IterBasedTrainLoop) and loop.dataloader.num_workers:
+            self._restart(loop)
         self._interrupted = {}
         due = place.get('epoch saved') and self._evaluation_is_due(loop)
         if runner.val_loop is not None and (place.get('evaluation') or due):
@@ -174,6 +177,15 @@ class StopHook(Hook):
                 signal.signal(number, self._receive)
 
         loader.worker_init_fn = initialize
+
+    @staticmethod
+    def _restart(loop: IterBasedTrainLoop) -> None:
+        """Start the data workers again, which such a loop starts when it is made."""
+        begin, loader = type(loop.dataloader_iterator), loop.dataloader
+        loop.dataloader_iterator = loader._iterator = None
+        if isinstance(loader.sampler, InfiniteSampler):  # which can be gone through once
+            loader.sampler.indices = loader.sampler._indices_of_rank()
+        loop.dataloader_iterator = begin(loader)
 
     def _stops(self, iteration: int) -> int:
         """Return the signal that some process has got, else 0."""

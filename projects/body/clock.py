@@ -41,11 +41,17 @@ class CosineByClock(Hook):
         self._end_if_over(runner, 0)
 
     def before_train_epoch(self, runner: Runner) -> None:
-        self.last = time.monotonic()
+        # an IterBasedTrainLoop that resumes goes through the data that it has had now
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        self.last = time.monotonic() if by_epoch else None
+
+    def after_val(self, runner: Runner) -> None:
+        self.last = None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None) -> None:
         now = time.monotonic()
-        spent = torch.tensor(self._spent(runner) + now - self.last, dtype=torch.float64)
+        since = 0 if self.last is None else now - self.last
+        spent = torch.tensor(self._spent(runner) + since, dtype=torch.float64)
         broadcast(spent)  # the processes' rates must not differ
         self.last = now
         runner.message_hub.update_info('clock', spent.item())
