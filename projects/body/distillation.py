@@ -1,8 +1,8 @@
 """Distillation of a teacher's feature maps into a pose estimator, in training.
 
 The data workers run the teacher, an ONNX file, on the crop that the student sees, at
-a size of the teacher's; a linear layer for each of two feature maps of the
-student learns to say what the teacher's are.
+a size of the teacher's (:mod:`on_gpu` runs it on a GPU); a linear layer for each of two
+feature maps of the student learns to say what the teacher's are.
 """
 
 from functools import cached_property
