@@ -474,7 +474,7 @@ def on_gpu(distillation):
     del sys.modules['on_gpu']
 
 
-def test_training_on_gpu(tmp_path, on_gpu, clock, truncation, teacher):
+def test_training_on_gpu(tmp_path, on_gpu, clock, truncation, teacher, monkeypatch):
     """Stacked batches are those of the ordinary pipeline, and the student learns from them."""
     config = Config.fromfile(str(PROJECT / 'configs/on_gpu.py'))
     stacked = default_collate(person_samples(tmp_path, config.train_pipeline))
@@ -510,6 +510,9 @@ def test_training_on_gpu(tmp_path, on_gpu, clock, truncation, teacher):
     assert kept == {'backbone', 'head', 'hints'}
     with pytest.raises(InputError, match='movenet_teacher.py'):
         MODELS.build(dict(config.model, teacher='none.onnx'))
+    monkeypatch.setattr(on_gpu, 'find_spec', lambda name: None)
+    with pytest.raises(InputError, match='pip install onnx2torch'):
+        MODELS.build(config.model)
 
 
 class Line(BaseModel):
@@ -586,13 +589,14 @@ def test_learning_rate_by_clock(tmp_path, clock, by_epoch):
     train(tmp_path / 'whole', whole)
     # an iteration takes two seconds, one for its sample; the time between epochs and of evaluations
     # does not count, nor the first sample after them of a training by iterations
+    assert len(whole.rates) == (12 if by_epoch else 15)
     index = np.arange(len(whole.rates))
     seconds = 2 * (index + 1) if by_epoch else 2 * (index - index // 3)
     expected = 0.05 * (1 + np.cos(np.pi * np.minimum(seconds / 20, 1)))
     expected[0] /= 2
     np.testing.assert_allclose(whole.rates, expected, atol=1e-6)
     assert whole.rates[-1] == pytest.approx(0, abs=1e-9)
-    assert whole.evaluated[-1] == len(whole.rates)
+    assert whole.evaluated == ([12] if by_epoch else [3, 6, 9, 12, 15])
 
     parts = Rates(stop_after=8), Rates()
     train(tmp_path / 'parts', parts[0])

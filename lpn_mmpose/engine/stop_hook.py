@@ -113,9 +113,9 @@ class StopHook(Hook):
         loop, place = runner.train_loop, self._interrupted
         for each in (loop, runner.val_loop):
             if each is not None:
-                self._keep_workers(each.dataloader)
-        if isinstance(loop, IterBasedTrainLoop) and loop.dataloader.num_workers:
-            self._restart(loop)
+                kept = self._keep_workers(each.dataloader)
+                if kept and isinstance(each, IterBasedTrainLoop):
+                    self._restart(each)
         self._interrupted = {}
         due = place.get('epoch saved') and self._evaluation_is_due(loop)
         if runner.val_loop is not None and (place.get('evaluation') or due):
@@ -164,11 +164,11 @@ class StopHook(Hook):
     def _end_workers(self) -> None:
         self._ends[0] = True
 
-    def _keep_workers(self, loader: DataLoader) -> None:
-        """Let the data workers of a loader have this handler in place of PyTorch's."""
+    def _keep_workers(self, loader: DataLoader) -> bool:
+        """Let a loader's data workers, if any, have this handler in place of PyTorch's."""
         former = loader.worker_init_fn
         if get_start_method() != 'fork' or not loader.num_workers:
-            return
+            return False
 
         def initialize(worker_id: int) -> None:
             if former is not None:
@@ -177,6 +177,7 @@ class StopHook(Hook):
                 signal.signal(number, self._receive)
 
         loader.worker_init_fn = initialize
+        return True
 
     @staticmethod
     def _restart(loop: IterBasedTrainLoop) -> None:
