@@ -340,16 +340,7 @@ class App:
         drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
         count = 0
 
-        def write(result: tuple[int, np.ndarray, Persons]) -> np.ndarray | None:
-            index, image, persons = result
-            picture = None
-            if not self.args.no_draw:
-                picture = self.draw(image, persons)
-                drawn.write(picture)
-            file.write(dict(frame_id=index, instances=to_mmpose(persons)))
-            return picture
-
-        pipeline = Pipeline(enumerate(frames), *self._stages(item, frames.fps), write)
+        pipeline = Pipeline(enumerate(frames), *self._stages(item, frames.fps))
         with (
             JsonListWriter(self.prediction(item)) as file,
             drawn,
@@ -362,7 +353,12 @@ class App:
             ) as progress,
             frames.ended_by_interrupt(),
         ):
-            for picture in pipeline:
+            for index, image, persons in pipeline:
+                picture = None
+                if not self.args.no_draw:
+                    picture = self.draw(image, persons)
+                    drawn.write(picture)
+                file.write(dict(frame_id=index, instances=to_mmpose(persons)))
                 count += 1
                 progress.update()
                 if self.window and not self.window.show(picture):

@@ -192,17 +192,15 @@ class PoseTracker:
     def _follow(self, persons: Persons, image_size) -> Persons:
         """Set the boxes for the next frame; leave out who is lost."""
         boxes = np.zeros((len(persons), 4), np.float32)
-        kept = np.zeros(len(persons), bool)
-        for i, (points, scores) in enumerate(zip(persons.keypoints, persons.scores)):
-            inside = (points >= 0).all(-1) & (points < image_size).all(-1)
-            counts = (scores >= self.keypoint_thr) & inside
-            if counts.sum() < self.min_keypoints:
-                continue
-            boxes[i] = topdown.keypoints_to_box(points[counts], image_size, self.margin)
-            if (boxes[i, 2:] - boxes[i, :2]).min() < 1:
-                continue
-            iou = pairwise_iou(boxes[i : i + 1], boxes[:i][kept[:i]])
-            kept[i] = not (iou >= self.same_thr).any()
+        inside = ((persons.keypoints >= 0) & (persons.keypoints < image_size)).all(-1)
+        counts = (persons.scores >= self.keypoint_thr) & inside
+        for i in np.flatnonzero(counts.sum(-1) >= self.min_keypoints):
+            points = persons.keypoints[i][counts[i]]
+            boxes[i] = topdown.keypoints_to_box(points, image_size, self.margin)
+        kept = (boxes[:, 2:] - boxes[:, :2]).min(-1) >= 1
+        iou = pairwise_iou(boxes, boxes)
+        for i in np.flatnonzero(kept):
+            kept[i] = not (iou[i, :i][kept[:i]] >= self.same_thr).any()
         self._lost = not kept.all()
         self._boxes, self._ids = boxes[kept], persons.ids[kept]
         self._box_scores = persons.box_scores[kept]
