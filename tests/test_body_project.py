@@ -8,6 +8,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import cv2
 import numpy as np
@@ -613,3 +614,100 @@ def test_learning_rate_by_clock(tmp_path, clock, by_epoch):
     over = Rates()
     train(tmp_path / 'parts', over, resume=True)
     assert not over.rates
+
+
+@pytest.fixture
+def pack(monkeypatch, capsys, tmp_path):
+    """``pack.py`` in a folder with the data of two sets and a config that trains on them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(PROJECT)
+    module = importlib.import_module('pack')
+    sets = []
+    for name, images in (('a', 3), ('b', 2)):
+        make_coco_style(
+            Path('data', name, 'annotations/train.json'), Path('data', name, 'i'), images, 4
+        )
+        sets.append(
+            dict(
+                data_root=f'data/{name}',
+                ann_file='annotations/train.json',
+                data_prefix=dict(img='i'),
+            )
+        )
+    Path('first.pth').write_bytes(bytes(range(256)) * 8)
+    Path('train.py').write_text(
+        "load_from = 'first.pth'\nmodel = dict()\n"
+        f'train_dataloader = dict(dataset=dict(datasets={sets}))\n'
+    )
+
+    def pack(*args):
+        monkeypatch.setattr(sys, 'argv', ['pack.py', *map(str, args)])
+        module.main()
+        return capsys.readouterr().out.splitlines()
+
+    return pack
+
+
+def contents(folder):
+    return {str(path): path.read_bytes() for path in Path(folder).rglob('*') if path.is_file()}
+
+
+def test_packed_data_are_the_same_elsewhere(pack, monkeypatch, tmp_path):
+    size = 0.006
+    lines = pack('train.py', 'packed', '--part-mb', size)
+    parts = sorted(Path('packed').iterdir())
+    assert [line.split()[0] for line in lines] == list(map(str, parts))
+    assert len(parts) > 1 and all(part.stat().st_size <= size * 1e6 for part in parts)
+
+    there = tmp_path / 'there'
+    there.mkdir()
+    monkeypatch.chdir(there)
+    assert pack('--unpack', tmp_path / 'packed') == ['8 files']
+    here = {str(p): p for p in map(Path, ('first.pth', *contents('data')))}
+    for name, path in here.items():
+        original = tmp_path / name
+        if path.suffix == '.jpg':
+            difference = cv2.imread(str(original)).astype(int) - cv2.imread(name)
+            assert np.abs(difference).mean() < 8
+        else:
+            assert path.read_bytes() == original.read_bytes()
+    assert {str(p.relative_to(tmp_path)) for p in (tmp_path / 'data').rglob('*.*')} == {
+        name for name in here if name.startswith('data')
+    }
+
+
+def test_packing_goes_on_with_what_is_missing(pack):
+    pack('train.py', 'packed', '--part-mb', 0.003)
+    before = contents('packed')
+    lost = sorted(before)[1]
+    assert lost != max(before)
+    Path(lost).unlink()
+    pack('train.py', 'packed')
+    after = contents('packed')
+    assert all(after[name] == content for name, content in before.items() if name != lost)
+    names = [name for part in after for name in ZipFile(part).namelist()]
+    assert len(names) == len(set(names)) == 8
+
+
+def test_packing_names_what_is_wrong(pack, capsys):
+    def refused(*args):
+        with pytest.raises(SystemExit):
+            pack(*args)
+        return capsys.readouterr().err
+
+    assert '--part-mb' in refused('train.py', 'packed', '--part-mb', 0.001)
+    assert 'part-*.zip' in refused('--unpack', 'data')
+    assert '--unpack' in refused('train.py')
+    Path('away').mkdir()
+    with ZipFile('away/part-01.zip', 'w') as archive:
+        archive.writestr('../x.xz', b'')
+    assert '../x' in refused('--unpack', 'away')
+    assert not Path('../x').exists()
+    photograph = next(Path('data/a/i').iterdir())
+    photograph.write_bytes(b'no image')
+    assert photograph.name in refused('train.py', 'packed')
+    photograph.unlink()
+    assert photograph.name in refused('train.py', 'packed')
+    assert 'relative' in refused(
+        'train.py', 'packed', '--cfg-options', f'load_from={Path("first.pth").resolve()}'
+    )
