@@ -48,7 +48,7 @@ def files_of(cfg: Config) -> list[str]:
     names = [f'{name}{OTHER}' for name in dict.fromkeys(names) if name] + list(photographs)
     for name in names:
         path = Path(name).with_suffix('')
-        if path.is_absolute():
+        if path.anchor:
             raise InputError(f'{path} is no relative path: it would not be the same elsewhere')
         if not path.is_file():
             raise InputError(f'{path} not found: see the README')
@@ -117,7 +117,7 @@ def pack(names: list[str], out: Path, limit: int, quality: int) -> list[Path]:
 def extract(name: str, part: Path) -> None:
     """Write one file of an archive below the working directory."""
     path = Path(name).with_suffix('')
-    if not path.resolve().is_relative_to(Path.cwd()):
+    if path.anchor or '..' in path.parts:
         raise InputError(f'{part}: {name} would leave this folder')
     content = ZipFile(part).read(name)
     if name.endswith(OTHER):
@@ -136,7 +136,8 @@ def unpack(folder: Path) -> int:
         raise InputError(f'{folder} holds no part-*.zip')
     files = [(name, part) for part in parts for name in ZipFile(part).namelist()]
     with ProcessPoolExecutor() as pool:
-        for _ in tqdm(pool.map(extract, *zip(*files), chunksize=32), total=len(files)):
+        done = pool.map(extract, *zip(*files), chunksize=32)
+        for _ in tqdm(done, total=len(files), disable=None):
             pass
     return len(files)
 
