@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import runpy
 import sys
 from functools import partial
@@ -689,6 +690,21 @@ def test_packing_goes_on_with_what_is_missing(pack):
     assert len(names) == len(set(names)) == 8
 
 
+def test_archives_of_other_files_are_not_taken_for_those_asked_for(pack, capsys):
+    pack('train.py', 'packed')
+    before = contents('packed')
+    ann_file = Path('data/b/annotations/train.json')
+    time = ann_file.stat().st_mtime
+    for options, changed, named in ([['--quality', 80], 0, 'part-01.zip'], [[], 60, str(ann_file)]):
+        os.utime(ann_file, (time, time + changed))
+        with pytest.raises(SystemExit):
+            pack('train.py', 'packed', *options)
+        assert named in capsys.readouterr().err
+        assert contents('packed') == before
+    os.utime(ann_file, (time, time))
+    assert pack('train.py', 'packed') and contents('packed') == before
+
+
 def test_packing_names_what_is_wrong(pack, capsys):
     def refused(*args):
         with pytest.raises(SystemExit):
@@ -703,6 +719,20 @@ def test_packing_names_what_is_wrong(pack, capsys):
         archive.writestr('../x.xz', b'')
     assert '../x' in refused('--unpack', 'away')
     assert not Path('../x').exists()
+    whole = Path('away/part-01.zip').read_bytes()
+    for damaged in (whole[:-30], b'', whole.replace(b'../x', b'.../')):
+        Path('away/part-01.zip').write_bytes(damaged)
+        assert 'part-01.zip' in refused('--unpack', 'away')
+    assert 'part-01.zip' in refused('train.py', 'away')
+    assert 'first.pth' in refused('train.py', 'first.pth')
+    for option in (['--quality', 101], ['--part-mb', 'nan']):
+        assert option[0] in refused('train.py', 'packed', *option)
+    Path('tests.py').write_text('model = dict()')
+    assert 'train_dataloader' in refused('tests.py', 'packed')
+    for content in ('[]', '{}', '{"images": [{}]}', 'no JSON'):
+        Path('broken.json').write_text(content)
+        option = 'train_dataloader.dataset.datasets.0.ann_file=../../broken.json'
+        assert 'broken.json' in refused('train.py', 'packed', '--cfg-options', option)
     photograph = next(Path('data/a/i').iterdir())
     photograph.write_bytes(b'no image')
     assert photograph.name in refused('train.py', 'packed')
