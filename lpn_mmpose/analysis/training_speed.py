@@ -84,7 +84,7 @@ class Trainer:
         if not deconv:
             for module in self.model.modules():
                 if isinstance(module, GroupedDeconv):
-                    module.split_on_cpu = False
+                    module.split = False
         runner = SimpleNamespace(model=self.model, logger=MMLogger.get_current_instance())
         for name, enable in (
             ('ChannelsLastHook', channels_last),
