@@ -465,51 +465,71 @@ def test_distillation(tmp_path, distillation, clock, truncation, teacher, config
 
 
 @pytest.fixture
-def on_gpu(distillation):
+def on_gpu(distillation, truncation):
     yield importlib.import_module('on_gpu')
     for registry, names in (
-        (TRANSFORMS, ('LoadImageOnce', 'PackArrays')),
-        (MODELS, ('BatchAugmentation', 'DeviceDistilledPoseEstimator')),
+        (TRANSFORMS, ('NamePicture', 'TruncateRegion', 'PackWarp')),
+        (MODELS, ('DeviceCrops', 'DeviceDistilledPoseEstimator')),
     ):
         for name in names:
             registry.module_dict.pop(name)
     del sys.modules['on_gpu']
 
 
-def test_training_on_gpu(tmp_path, on_gpu, clock, truncation, teacher, monkeypatch):
-    """Stacked batches are those of the ordinary pipeline, and the student learns from them."""
+def test_training_on_gpu(tmp_path, on_gpu, clock, teacher, monkeypatch):
+    """Crops and heatmaps are those of the ordinary pipeline, and the student learns from them."""
     config = Config.fromfile(str(PROJECT / 'configs/on_gpu.py'))
-    stacked = default_collate(person_samples(tmp_path, config.train_pipeline))
-    ordinary = [dict(step) for step in config.train_pipeline]
-    ordinary[0]['type'], ordinary[-1]['type'] = 'LoadImage', 'PackPoseInputs'
+    pipeline, codec = config.train_pipeline, config.codec
+    pipeline[1].prob = 0.5
+    stacked = default_collate(person_samples(tmp_path, pipeline))
+    ordinary = [
+        dict(type='LoadImage'),
+        dict(pipeline[1], type='RandomTruncation'),
+        *pipeline[2:-1],
+        dict(type='TopdownAffine', input_size=codec['input_size']),
+        dict(type='GenerateTarget', encoder=codec),
+        dict(type='PackPoseInputs'),
+    ]
     usual = pseudo_collate(person_samples(tmp_path, ordinary))
-    assert torch.equal(stacked['inputs'], torch.stack(usual['inputs']))
-    for i, sample in enumerate(usual['data_samples']):
-        heatmaps = sample.gt_fields.heatmaps
-        torch.testing.assert_close(stacked['heatmaps'][i].float(), heatmaps, atol=1e-3, rtol=0)
-        weights = sample.gt_instance_labels.keypoint_weights[0]
-        assert torch.equal(stacked['keypoint_weights'][i], weights)
-
-    # what the student sees changes with each kind, the teacher's crops never
-    plain = config.model.data_preprocessor
+    plain = dict(config.model.data_preprocessor, megapixels=0.06)
     kinds = ('hide_prob', 'blur_prob', 'light_prob', 'grey_prob', 'noise_prob')
     plain.update(dict.fromkeys(kinds, 0))
-    expected = MODELS.build(dict(plain))(usual, training=True)['inputs']
+    preprocessor = MODELS.build(plain)
+    crops = preprocessor.crop(preprocessor.place(stacked), codec['input_size'])
+    for crop, expected in zip(crops, usual['inputs']):
+        # OpenCV counts in 32nds of a pixel
+        torch.testing.assert_close(crop, expected.float(), atol=8, rtol=0)
+        assert (crop - expected).abs().mean() < 0.6
+    labels = preprocessor(stacked, training=True)['data_samples']
+    for i, sample in enumerate(usual['data_samples']):
+        torch.testing.assert_close(labels['heatmaps'][i], sample.gt_fields.heatmaps)
+        weights = sample.gt_instance_labels.keypoint_weights[0]
+        assert torch.equal(labels['keypoint_weights'][i], weights)
+
+    # the teacher sees more pixels of the same, in RGB, and what is hidden, too
+    shrunk = torch.nn.functional.interpolate(labels['crops'], crops.shape[2:], mode='area')
+    assert torch.corrcoef(torch.stack([shrunk.flip(1).ravel(), crops.ravel()]))[0, 1] > 0.99
+    expected = MODELS.build(plain)(usual, training=True)['inputs']
     for kind in (None, *kinds):
         torch.manual_seed(1)
-        preprocessor = MODELS.build(plain if kind is None else dict(plain, **{kind: 1}))
-        batch = preprocessor(dict(stacked), training=True)
-        assert torch.equal(batch['data_samples']['crops'], stacked['inputs'])
-        assert torch.equal(batch['inputs'], expected) == (kind is None)
+        augmented = MODELS.build(plain if kind is None else dict(plain, **{kind: 1}))
+        batch = augmented(stacked, training=True)
+        assert torch.equal(batch['data_samples']['crops'], labels['crops'])
+        assert ((batch['inputs'] - expected).abs().mean() < 0.02) == (kind is None)
         assert batch['inputs'].shape == expected.shape
 
     config.model.update(deep_channels=(512, 3), fine_channels=(256, 3), teacher=teacher)
+    config.model.data_preprocessor.megapixels = 0.06
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     assert_learns(model, stacked)
     # the teacher is no part of what is saved
     kept = {key.split('.')[0] for key in model.state_dict()}
     assert kept == {'backbone', 'head', 'hints'}
+    with pytest.raises(InputError, match='raise megapixels'):
+        MODELS.build(dict(plain, megapixels=0.05))(stacked, training=True)
+    with pytest.raises(InputError, match='none.png cannot be read'):
+        preprocessor(dict(stacked, img_path=['none.png'] * 4), training=True)
     with pytest.raises(InputError, match='movenet_teacher.py'):
         MODELS.build(dict(config.model, teacher='none.onnx'))
     monkeypatch.setattr(on_gpu, 'find_spec', lambda name: None)

@@ -62,13 +62,18 @@ class RandomTruncation(BaseTransform):
         if len(left) < self.min_keypoints:
             return results
         visible[0, beyond] = 0
-        image = results['img'].copy()
-        cut = [slice(None), slice(None)]
-        cut[1 - axis] = slice(edge, None) if is_far else slice(0, max(edge, 0))
-        image[tuple(cut)] = 0
+        self.end_picture(results, side, edge)
         margin = self.margin * (box[2:] - box[:2]).max()
         box[side] = edge
         box[:2] = np.maximum(box[:2], left.min(0) - margin)
         box[2:] = np.minimum(box[2:], left.max(0) + margin)
-        results.update(img=image, bbox=box[None], keypoints_visible=visible)
+        results.update(bbox=box[None], keypoints_visible=visible)
         return results
+
+    def end_picture(self, results: dict, side: int, edge: int) -> None:
+        """Make ``img`` black beyond an edge, on a side of (x1, y1, x2, y2)."""
+        image = results['img'].copy()
+        cut = [slice(None), slice(None)]
+        cut[1 - side % 2] = slice(edge, None) if side >= 2 else slice(0, max(edge, 0))
+        image[tuple(cut)] = 0
+        results['img'] = image
