@@ -392,11 +392,12 @@ def teacher(tmp_path):
     return str(tmp_path / 'teacher.onnx')
 
 
-def person_samples(folder, pipeline):
+def person_samples(folder, pipeline, size=(300, 200)):
     """Four times the same person through a pipeline, in the picture's own colours."""
     rng = np.random.default_rng(0)
-    picture = cv2.resize(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8), (300, 200))
-    assert cv2.imwrite(str(folder / 'a.png'), picture)
+    picture = cv2.resize(rng.integers(0, 256, (20, 30, 3)).astype(np.uint8), size)
+    path = folder / f'{size[0]}.png'
+    assert cv2.imwrite(str(path), picture)
     pipeline = Compose(
         [TRANSFORMS.build(step) for step in pipeline if step['type'] != 'YOLOXHSVRandomAug']
     )
@@ -409,7 +410,7 @@ def person_samples(folder, pipeline):
         samples.append(
             pipeline(
                 dict(
-                    img_path=str(folder / 'a.png'),
+                    img_path=str(path),
                     bbox=np.float32([[60, 30, 240, 170]]),
                     bbox_score=np.ones(1, np.float32),
                     keypoints=keypoints.astype(np.float32),
@@ -480,8 +481,13 @@ def test_training_on_gpu(tmp_path, on_gpu, clock, teacher, monkeypatch):
     """Crops and heatmaps are those of the ordinary pipeline, and the student learns from them."""
     config = Config.fromfile(str(PROJECT / 'configs/on_gpu.py'))
     pipeline, codec = config.train_pipeline, config.codec
-    pipeline[1].prob = 0.5
-    stacked = default_collate(person_samples(tmp_path, pipeline))
+    pipeline[1].update(prob=0.6, sides=(0.25, 0.25, 0.25, 0.25))
+
+    def two_pictures(steps):
+        sizes = ((300, 200), (250, 230))
+        return [sample for size in sizes for sample in person_samples(tmp_path, steps, size)]
+
+    stacked = default_collate(two_pictures(pipeline))
     ordinary = [
         dict(type='LoadImage'),
         dict(pipeline[1], type='RandomTruncation'),
@@ -490,8 +496,8 @@ def test_training_on_gpu(tmp_path, on_gpu, clock, teacher, monkeypatch):
         dict(type='GenerateTarget', encoder=codec),
         dict(type='PackPoseInputs'),
     ]
-    usual = pseudo_collate(person_samples(tmp_path, ordinary))
-    plain = dict(config.model.data_preprocessor, megapixels=0.06)
+    usual = pseudo_collate(two_pictures(ordinary))
+    plain = dict(config.model.data_preprocessor, megapixels=0.12)
     kinds = ('hide_prob', 'blur_prob', 'light_prob', 'grey_prob', 'noise_prob')
     plain.update(dict.fromkeys(kinds, 0))
     preprocessor = MODELS.build(plain)
@@ -519,7 +525,7 @@ def test_training_on_gpu(tmp_path, on_gpu, clock, teacher, monkeypatch):
         assert batch['inputs'].shape == expected.shape
 
     config.model.update(deep_channels=(512, 3), fine_channels=(256, 3), teacher=teacher)
-    config.model.data_preprocessor.megapixels = 0.06
+    config.model.data_preprocessor.megapixels = 0.12
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     assert_learns(model, stacked)
@@ -527,9 +533,17 @@ def test_training_on_gpu(tmp_path, on_gpu, clock, teacher, monkeypatch):
     kept = {key.split('.')[0] for key in model.state_dict()}
     assert kept == {'backbone', 'head', 'hints'}
     with pytest.raises(InputError, match='raise megapixels'):
-        MODELS.build(dict(plain, megapixels=0.05))(stacked, training=True)
+        MODELS.build(dict(plain, megapixels=0.1))(stacked, training=True)
     with pytest.raises(InputError, match='none.png cannot be read'):
-        preprocessor(dict(stacked, img_path=['none.png'] * 4), training=True)
+        preprocessor(dict(stacked, img_path=['none.png'] * 8), training=True)
+    with pytest.raises(InputError, match='300.png cannot be read as an image of'):
+        turned = dict(stacked, shape=stacked['shape'][::-1])
+        MODELS.build(plain)(turned, training=True)
+    with pytest.raises(InputError, match='none.png cannot be read'):
+        TRANSFORMS.build(pipeline[0])(dict(img_path='none.png'))
+    with pytest.raises(ValueError, match='heatmaps'):
+        other = dict(config.model.data_preprocessor, codec=dict(codec, sigma=2))
+        MODELS.build(dict(config.model, data_preprocessor=other))
     with pytest.raises(InputError, match='movenet_teacher.py'):
         MODELS.build(dict(config.model, teacher='none.onnx'))
     monkeypatch.setattr(on_gpu, 'find_spec', lambda name: None)

@@ -59,7 +59,7 @@ class Trainer:
     Args:
         cfg (Config): Config of the training.
         batch (dict): A batch as the data loader gives it.
-        deconv (bool): Whether grouped deconvolutions are split on CPUs.
+        deconv (bool): Whether grouped deconvolutions are split.
         channels_last (bool): Whether to train in this layout.
         reuse_memory (bool): Whether the allocator keeps its memory.
         fused (bool): Whether the optimizer is fused.

@@ -34,6 +34,9 @@ class NamePicture(BaseTransform):
 
     Added keys: ``img``, ``img_shape``, ``ori_shape``, and ``region``, the (x1, y1, x2, y2) outside
     of which a crop is black.
+
+    Raises:
+        InputError: If there is no picture.
     """
 
     def __init__(self) -> None:
@@ -42,9 +45,12 @@ class NamePicture(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results['img_path']
         if path not in self.shapes:
-            with Image.open(path) as image:
-                turned = image.getexif().get(274, 1) > 4
-                self.shapes[path] = image.size if turned else image.size[::-1]
+            try:
+                with Image.open(path) as image:
+                    turned = image.getexif().get(274, 1) > 4
+                    self.shapes[path] = image.size if turned else image.size[::-1]
+            except OSError as error:
+                raise InputError(f'{path} cannot be read as an image: {error}') from error
         height, width = shape = self.shapes[path]
         image = np.broadcast_to(np.uint8(0), (*shape, 3))
         region = np.array([0, 0, width, height], np.float32)
@@ -56,17 +62,24 @@ class TruncateRegion(RandomTruncation):
     """:class:`RandomTruncation` of ``region``, not of ``img``."""
 
     def end_picture(self, results: dict, side: int, edge: int) -> None:
-        results['region'][side] = edge
+        nearer = min if side >= 2 else max
+        results['region'][side] = nearer(edge, results['region'][side])
 
 
 @TRANSFORMS.register_module()
 class PackWarp(TopdownAffine):
     """Pack one person for :class:`DeviceCrops`, in place of cropping him.
 
-    ``default_collate`` stacks a batch of these in the worker: the picture's path, ``region`` (4,),
-    ``warp`` (2, 3) from the crop's pixels to the picture's, and the ``keypoints`` (K, 2) in the
-    crop with their ``keypoint_weights`` (K,); float32.
+    ``default_collate`` stacks a batch of these in the worker: the picture's path and ``shape``, its
+    height and width, ``region`` (4,), ``warp`` (2, 3) from the crop's pixels to the picture's, and
+    the ``keypoints`` (K, 2) in the crop with their ``keypoint_weights`` (K,); float32.
+
+    Args:
+        input_size (tuple[int, int]): Width and height of the crop.
     """
+
+    def __init__(self, input_size: tuple[int, int]) -> None:
+        super().__init__(input_size)
 
     def transform(self, results: dict) -> dict:
         results['img'] = []  # of which the parent crops none
@@ -75,11 +88,15 @@ class PackWarp(TopdownAffine):
         warp = get_warp_matrix(
             results['input_center'], results['input_scale'], rotation, self.input_size, inv=True
         )
-        if results.get('flip'):  # the picture itself is not
+        direction = results.get('flip_direction')
+        if direction == 'horizontal':  # the picture itself is not flipped
             warp[0] = [0, 0, results['img_shape'][1] - 1] - warp[0]
+        elif direction is not None:
+            raise ValueError(f'pictures can be flipped horizontally alone, not {direction}')
         visible = results['keypoints_visible'][0]
         return dict(
             img_path=results['img_path'],
+            shape=results['img_shape'],
             region=results['region'],
             warp=warp.astype(np.float32),
             keypoints=results['transformed_keypoints'][0, :, :2].astype(np.float32),
@@ -140,15 +157,17 @@ class DeviceCrops(PoseDataPreprocessor):
         """Return a batch of :class:`PackWarp` on the device, with ``start`` and ``width`` (B,).
 
         Raises:
-            InputError: If a picture cannot be read, or there is no room for it.
+            InputError: If a picture cannot be read, or is of another size than its file's head says,
+                or there is no room for it.
         """
         paths = data['img_path']
-        new = [path for path in dict.fromkeys(paths) if path not in self.places]
+        shapes = dict(zip(paths, torch.stack(data['shape'], dim=-1).tolist()))
+        new = [path for path in shapes if path not in self.places]
         with ThreadPoolExecutor() as pool:
             for path, image in zip(new, pool.map(cv2.imread, new)):
-                if image is None:
-                    raise InputError(f'{path} cannot be read as an image')
-                height, width = image.shape[:2]
+                if image is None or list(image.shape[:2]) != shapes[path]:
+                    raise InputError(f'{path} cannot be read as an image of {shapes[path]}')
+                height, width = shapes[path]
                 end = self.used + height * width
                 if end > self.room:
                     raise InputError(f'no room for {path}: raise megapixels')
@@ -157,7 +176,7 @@ class DeviceCrops(PoseDataPreprocessor):
                 self.places[path], self.used = (self.used, width), end
         start, width = torch.tensor([self.places[path] for path in paths]).T
         data = dict(data, start=start.contiguous(), width=width.contiguous())
-        del data['img_path']
+        del data['img_path'], data['shape']
         return self.cast_data(data)
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -257,6 +276,7 @@ class DeviceDistilledPoseEstimator(DistilledPoseEstimator):
 
     Raises:
         InputError: If there is no such file, or no onnx2torch.
+        ValueError: If the data preprocessor's heatmaps are not those of the head.
     """
 
     def __init__(self, teacher: str, **kwargs) -> None:
@@ -265,6 +285,12 @@ class DeviceDistilledPoseEstimator(DistilledPoseEstimator):
             raise InputError(f'teacher {teacher} does not exist: movenet_teacher.py makes it')
         if find_spec('onnx2torch') is None:
             raise InputError('the teacher needs onnx2torch: pip install onnx2torch')
+        made, found = (
+            (part.input_size, part.heatmap_size, part.sigma)
+            for part in (self.data_preprocessor, self.head.decoder)
+        )
+        if made != found:
+            raise ValueError(f'heatmaps are {made} in the data preprocessor, {found} in the head')
         self.teacher = teacher
 
     @cached_property
@@ -272,6 +298,7 @@ class DeviceDistilledPoseEstimator(DistilledPoseEstimator):
         """The teacher, in a tuple: neither trained, nor averaged, nor saved."""
         import onnx
         import onnx2torch
+        from onnx2torch.node_converters.resize import OnnxResize
 
         model = onnx.load(self.teacher)
         for node in model.graph.node:
@@ -280,8 +307,9 @@ class DeviceDistilledPoseEstimator(DistilledPoseEstimator):
                 node.CopyFrom(same)
         teacher = onnx2torch.convert(model).eval().requires_grad_(False)
         teacher.to(next(self.parameters()).device, memory_format=torch.channels_last)
+        modules = dict(teacher.named_modules())
         for node in teacher.graph.nodes:
-            if node.op == 'call_module' and node.name.startswith('resize'):
+            if type(modules.get(node.target)) is OnnxResize:
                 for constant in node.args[1:]:  # its scales: Python reads them
                     module, name = constant.target.split('.')
                     buffers = getattr(teacher, module)._buffers
