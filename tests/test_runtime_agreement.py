@@ -57,11 +57,13 @@ def test_the_shipped_export_is_of_the_shipped_weights(name):
     assert meta == replace(
         deploy.pose_meta(model, flip=False, decode=False, precision='fp16'), version=meta.version
     )
-    images = deploy.check_images(meta, 2)
+    # of persons: on noise a heatmap is nearly empty, and float16's errors are not
+    photos = [cv2.imread(str(ROOT / 'demo' / name)) for name in ('demo.jpg', 'persons.jpg')]
+    images = np.stack([cv2.resize(photo, meta.input_size) for photo in photos])
     difference, spread = deploy.check(
         load_engine(path, 'pose')(images), deploy.reference(model, meta, images), meta
     )
-    assert difference <= 2e-3 * spread
+    assert difference <= 5e-3 * spread
     assert path.stat().st_size < 6.2e6
 
 
