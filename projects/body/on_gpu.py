@@ -286,7 +286,7 @@ class DeviceDistilledPoseEstimator(DistilledPoseEstimator):
         if find_spec('onnx2torch') is None:
             raise InputError('the teacher needs onnx2torch: pip install onnx2torch')
         made, found = (
-            (part.input_size, part.heatmap_size, part.sigma)
+            (*part.input_size, *part.heatmap_size, part.sigma)  # lists or tuples
             for part in (self.data_preprocessor, self.head.decoder)
         )
         if made != found:
