@@ -237,10 +237,12 @@ if sys.argv[1] == 'reuse':
     engine.ReuseMemoryHook().before_run(None)
 layers = torch.nn.Sequential(
     *[torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(4)])
-for repeat in range(8):
+faults = []
+for repeat in range(9):
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     layers(torch.ones(8, 8, 128, 128)).sum().backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - start)
+print(sorted(faults)[4])  # a single step may still need a tensor more
 """
     faults = {
         mode: int(
