@@ -6,10 +6,10 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -340,7 +340,6 @@ class App:
         drawn = nullcontext() if self.args.no_draw else VideoWriter(self.picture(item), frames.fps)
         count = 0
 
-        pipeline = Pipeline(enumerate(frames), *self._stages(item, frames.fps))
         with (
             JsonListWriter(self.prediction(item)) as file,
             drawn,
@@ -353,12 +352,12 @@ class App:
             ) as progress,
             frames.ended_by_interrupt(),
         ):
-            for index, image, persons in pipeline:
+            for image, persons in self._find_poses(item, frames):
                 picture = None
                 if not self.args.no_draw:
                     picture = self.draw(image, persons)
                     drawn.write(picture)
-                file.write(dict(frame_id=index, instances=to_mmpose(persons)))
+                file.write(dict(frame_id=count, instances=to_mmpose(persons)))
                 count += 1
                 progress.update()
                 if self.window and not self.window.show(picture):
@@ -367,36 +366,45 @@ class App:
                         frames.end()
         return Outcome(count, lost=frames.lost(count))
 
-    def _stages(self, item: Input, fps: float) -> list[Callable[[Any], Any]]:
-        """Return what turns a video's (number, frame) into (number, frame, Persons), in steps."""
+    def _find_poses(self, item: Input, frames: FrameReader) -> Iterable[tuple[np.ndarray, Persons]]:
+        """Return a video's frames with their persons; threads read and work ahead."""
         current = 0
+
+        def counted():
+            nonlocal current
+            for current, image in enumerate(Pipeline(frames)):
+                yield image
 
         def boxes_of(numbered):
             nonlocal current
             current, image = numbered
-            return current, image, *find_boxes(image)
+            return image, *find_boxes(image)
 
         def poses_of(found):
-            index, image, boxes, box_scores = found
-            return index, image, Persons(*self.pose(image, boxes), boxes, box_scores)
+            image, boxes, box_scores = found
+            return image, Persons(*self.pose(image, boxes), boxes, box_scores)
 
-        def track(numbered):
-            nonlocal current
-            current, image = numbered
-            persons = tracker(image)
-            return current, image, smooth(persons) if smooth else persons
+        def smoothed(found):
+            image, persons = found
+            return image, smooth(persons)
 
         find_boxes = self.find_boxes(item, lambda: current)
         if not (self.args.track or self.args.smooth):
-            return [boxes_of, poses_of]
+            return Pipeline(enumerate(frames), boxes_of, poses_of)
         tracker = PoseTracker(
             self.pose,
             find_boxes,
             reuse_boxes=self.args.track,
             find_every=self.args.detect_every if self.detector or self.boxes else None,
         )
-        smooth = KeypointSmoother(fps) if self.args.smooth else None
-        return [track]
+        if item.live:
+            tracked = ((image, tracker(image)) for image in counted())
+        else:
+            tracked = tracker.track(counted())
+        if not self.args.smooth:
+            return Pipeline(tracked)
+        smooth = KeypointSmoother(frames.fps)
+        return Pipeline(tracked, smoothed)
 
     def merge(self, path: Path) -> int:
         """Write all inputs' results in COCO's format; return the persons.

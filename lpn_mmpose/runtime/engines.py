@@ -3,11 +3,12 @@
 import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -133,7 +134,7 @@ class Engine:
         _ENGINES.add(self)
 
     def _start(self) -> None:
-        self._lock = Lock()
+        self._lock, self._pool = Lock(), None
         path, describe = self.path, self._describe
         try:
             text = self._load()
@@ -220,9 +221,39 @@ class Engine:
         """Run a batch, all threads on one layer after the other."""
         raise NotImplementedError
 
+    def _load_single(self) -> None:
+        """Prepare what :meth:`_infer_single` needs."""
+        raise NotImplementedError
+
+    def _infer_single(self, images: np.ndarray) -> list[np.ndarray]:
+        """Run a batch with one thread, while others may do the same."""
+        raise NotImplementedError
+
     def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         """Run batches side by side, one thread each."""
-        raise NotImplementedError
+        return list(self._threads().map(self._infer_single, parts))
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """Return the threads that use the model side by side."""
+        if not self._loaded:
+            self._start()
+        if self._pool is None:
+            with self._lock:
+                if self._pool is None:
+                    self._load_single()
+                    self._pool = ThreadPoolExecutor(self.threads)
+        return self._pool
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
+        """Call a function in one of the threads, where it may use :meth:`run_single`.
+
+        So the threads need not wait for each other at the end of a batch.
+        """
+        return self._threads().submit(function, *args)
+
+    def side_by_side(self, count: int) -> bool:
+        """Tell whether ``count`` images are faster with one thread each than with all at once."""
+        return (self.batch or 1) == 1 and count > self.threads / 2
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         """Run the model.
@@ -257,19 +288,42 @@ class Engine:
             apart = len(parts) - len(parts) % self.threads
             if len(parts) - apart > self.threads / 2:
                 apart = len(parts)
-        try:
+        with self._errors():
             results = self._infer_apart(parts[:apart]) if apart else []
             if parts[apart:] and self.batch is None:
                 results.append(self._infer(images[apart:]))
             else:
                 results += map(self._infer, parts[apart:])
+        arrays = [np.concatenate(parts)[: len(images)] for parts in zip(*results)]
+        self._check_outputs(arrays, len(images))
+        return arrays
+
+    def run_single(self, image: np.ndarray) -> list[np.ndarray]:
+        """Run the model with one thread, in a function given to :meth:`submit`.
+
+        Args:
+            image (np.ndarray): One image in shape (1, h, w, 3), of a model that takes one.
+
+        Returns:
+            list[np.ndarray]: As of a call.
+
+        Raises:
+            InputError: As of a call.
+        """
+        with self._errors():
+            arrays = self._infer_single(image)
+        self._check_outputs(arrays, 1)
+        return arrays
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise what the engine raises as an InputError."""
+        try:
+            yield
         except Exception as error:  # of each engine's own classes
             raise InputError(
                 f'model {self.path} cannot be run by {self.package}: {error}'
             ) from error
-        arrays = [np.concatenate(parts)[: len(images)] for parts in zip(*results)]
-        self._check_outputs(arrays, len(images))
-        return arrays
 
     def _filled(self, images: np.ndarray) -> np.ndarray:
         """Fill a batch up to the size that the model takes."""
@@ -377,7 +431,6 @@ class OnnxRuntimeEngine(Engine):
     def _load(self) -> str | None:
         check_external_data(self.path)
         self._session = onnxruntime_session(str(self.path), self.threads)
-        self._single = None
         self.inputs = list(map(self._tensor, self._session.get_inputs()))
         self.outputs = list(map(self._tensor, self._session.get_outputs()))
         self._outputs = [output.name for output in self.outputs]
@@ -398,12 +451,13 @@ class OnnxRuntimeEngine(Engine):
     def _infer(self, images: np.ndarray) -> list[np.ndarray]:
         return self._run(self._session, images)
 
-    def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        with self._lock:
-            if self._single is None:
-                self._single = onnxruntime_session(str(self.path), 1)
-                self._pool = ThreadPoolExecutor(self.threads)
-        return list(self._pool.map(lambda part: self._run(self._single, part), parts))
+    def _load_single(self) -> None:
+        self._single = self._session
+        if self.threads > 1:
+            self._single = onnxruntime_session(str(self.path), 1)
+
+    def _infer_single(self, images: np.ndarray) -> list[np.ndarray]:
+        return self._run(self._single, images)
 
 
 @contextmanager
@@ -441,7 +495,6 @@ class OpenVinoEngine(Engine):
         self.outputs = list(map(self._tensor, model.outputs))
         self._outputs = [name for output in model.outputs for name in output.get_names()]
         self._model = self._compile(model, streams=1)
-        self._requests = None
         # rt_info of an .xml; an .onnx file's properties are under 'framework'
         for keys in ([model_meta.KEY], ['framework', model_meta.KEY]):
             if model.has_rt_info(keys):
@@ -478,25 +531,19 @@ class OpenVinoEngine(Engine):
             results = self._model(images, share_inputs=True)
         return [results[name] for name in self._output_names]
 
-    def _infer_apart(self, parts: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        names = self._output_names
-        with self._lock:
-            if self._requests is None:
-                model = self._compile(self.path, streams=self.threads)
-                self._requests = [model.create_infer_request() for _ in range(self.threads)]
-            results = []
-            try:
-                for start in range(0, len(parts), self.threads):
-                    running = list(zip(self._requests, parts[start : start + self.threads]))
-                    for request, part in running:
-                        request.start_async({self._input_name: part}, share_inputs=True)
-                    for request, _ in running:
-                        request.wait()  # raises what went wrong in the request
-                        results.append([request.get_tensor(name).data.copy() for name in names])
-            except BaseException:
-                self._requests = None  # some may still run
-                raise
-        return results
+    def _load_single(self) -> None:
+        model = self._compile(self.path, streams=self.threads)
+        self._requests = SimpleQueue()
+        for _ in range(self.threads):
+            self._requests.put(model.create_infer_request())
+
+    def _infer_single(self, images: np.ndarray) -> list[np.ndarray]:
+        request = self._requests.get()
+        try:
+            request.infer({self._input_name: images}, share_inputs=True)
+            return [request.get_tensor(name).data.copy() for name in self._output_names]
+        finally:
+            self._requests.put(request)
 
 
 ENGINES = {cls.package: cls for cls in (OnnxRuntimeEngine, OpenVinoEngine)}

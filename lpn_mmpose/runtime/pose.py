@@ -1,6 +1,8 @@
 """Keypoints of all persons of an image, from an exported pose model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,31 @@ class PoseRuntime:
             return self._estimate([images], None if bboxes is None else [bboxes])[0]
         return self._estimate(images, bboxes)
 
+    def submit(self, image: Image, bbox: np.ndarray) -> 'Future[Keypoints]':
+        """Estimate the pose of one person in one of the engine's threads.
+
+        For persons who come one after the other, such as those of a video: no thread waits for
+        another's person. Worth it where :meth:`side_by_side` says so.
+
+        Args:
+            image (Image): See above.
+            bbox (np.ndarray): Box (x1, y1, x2, y2) in pixels, in shape (4, ).
+
+        Returns:
+            Future: Gives what a call gives, in shapes (1, K, 2) and (1, K), or raises what it
+            raises.
+        """
+        return self._engine.submit(self._estimate_single, image, bbox)
+
+    def _estimate_single(self, image: Image, bbox: np.ndarray) -> Keypoints:
+        center, scale = self._center_scale(np.reshape(bbox, (1, 4)))
+        found = self._find([as_image(image)], [0], center, scale, self._engine.run_single)
+        return self._layout(*found) if self._layout else found
+
+    def side_by_side(self, count: int) -> bool:
+        """Tell whether to :meth:`submit` ``count`` persons is faster than one call."""
+        return self._engine.side_by_side(count)
+
     def _estimate(
         self, images: Sequence[Image], bboxes: Sequence[np.ndarray] | None
     ) -> list[Keypoints]:
@@ -126,19 +153,15 @@ class PoseRuntime:
                 raise ValueError(f'bboxes must be in shape (N, 4), got {image_boxes.shape}')
         boxes = [image_boxes.reshape(-1, 4) for image_boxes in boxes]
         counts = [len(image_boxes) for image_boxes in boxes]
-        center, scale = topdown.boxes_to_center_scale(
-            np.concatenate(boxes or [np.zeros((0, 4))]),
-            self.meta.input_size,
-            self.meta.bbox_padding,
-        )
+        center, scale = self._center_scale(np.concatenate(boxes or [np.zeros((0, 4))]))
         owners = np.repeat(np.arange(len(images)), counts)
         keypoints = np.empty((len(center), self._num_keypoints, 2), np.float32)
         scores = np.empty((len(center), self._num_keypoints), np.float32)
         for start in range(0, len(center), self.max_batch):
             part = slice(start, start + self.max_batch)
-            crops = self._crop(images, owners[part], center[part], scale[part])
-            coords, scores[part], size = self._decode(self._engine(crops))
-            keypoints[part] = topdown.to_image(coords, center[part], scale[part], size)
+            keypoints[part], scores[part] = self._find(
+                images, owners[part].tolist(), center[part], scale[part], self._engine
+            )
         if self._layout:
             keypoints, scores = self._layout(keypoints, scores)
         ends = np.cumsum(counts)
@@ -147,13 +170,28 @@ class PoseRuntime:
             for end, count in zip(ends, counts)
         ]
 
+    def _center_scale(self, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return topdown.boxes_to_center_scale(boxes, self.meta.input_size, self.meta.bbox_padding)
+
+    def _find(
+        self,
+        images: list[np.ndarray],
+        owners: list[int],
+        center: np.ndarray,
+        scale: np.ndarray,
+        infer: Callable[[np.ndarray], list[np.ndarray]],
+    ) -> Keypoints:
+        """Estimate the poses of a batch of persons, of whom each is in the image of an index."""
+        coords, scores, size = self._decode(infer(self._crop(images, owners, center, scale)))
+        return topdown.to_image(coords, center, scale, size), scores
+
     def _crop(self, images, owners, center, scale) -> np.ndarray:
         """Write the crops of a batch into one array (N, h, w, 3)."""
         width, height = self.meta.input_size
         crops = np.empty((len(owners), height, width, 3), np.uint8)
-        for owner in np.unique(owners):
-            which = np.flatnonzero(owners == owner)
-            part = slice(which[0], which[-1] + 1)  # owners are sorted
+        start = 0
+        for owner, persons in groupby(owners):
+            part = slice(start, start := start + len(list(persons)))
             topdown.crop(
                 images[owner], center[part], scale[part], self.meta.input_size, crops[part]
             )

@@ -88,11 +88,12 @@ def keypoints_to_box(
     Returns:
         np.ndarray: Box (x1, y1, x2, y2) in shape (4, ).
     """
-    low, high = keypoints.min(0), keypoints.max(0)
-    pad = margin * (high - low).max()
-    low = np.maximum(low - pad, 0)
-    high = np.minimum(high + pad, np.array(image_size) - 1)
-    return np.concatenate([low, high])
+    # no arrays: a call for each of a few numbers takes longer than the numbers
+    spans = [(min(values), max(values)) for values in zip(*np.asarray(keypoints).tolist())]
+    pad = margin * max(high - low for low, high in spans)
+    low = [max(low - pad, 0) for low, _ in spans]
+    high = [min(high + pad, size - 1) for (_, high), size in zip(spans, image_size)]
+    return np.array(low + high)
 
 
 def crop_matrix(center: np.ndarray, scale: np.ndarray, output_size: tuple[int, int]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Persons from frame to frame: boxes, identities, smooth keypoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -157,14 +158,75 @@ class PoseTracker:
         Returns:
             Persons: With ``ids``, in ascending order.
         """
-        self._age += 1
-        if not self.reuse_boxes or self._lost or not len(self._ids) or self._age == self.find_every:
-            self._find(image)
+        self._start_frame(image)
         keypoints, scores = self.pose(image, self._boxes)
-        persons = Persons(keypoints, scores, self._boxes, self._box_scores, self._ids)
-        if self.reuse_boxes:
-            persons = self._follow(persons, image.shape[1::-1])
-        return persons
+        return self._end_frame(image, keypoints, scores)
+
+    def track(self, images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Persons]]:
+        """Estimate the poses in a video's frames: the same as by calls, but sooner.
+
+        As soon as the keypoints of a person are known, that person is looked for in the next
+        frame, while others are still looked for in this one, so that no CPU waits at the end of
+        a frame. What was begun before somebody turned out to be lost is dropped. A frame is given
+        when the one after it has come, so that a camera's would come late.
+
+        Args:
+            images (Iterable[np.ndarray]): As of a call.
+
+        Yields:
+            tuple: A frame and its Persons.
+        """
+        images = iter(images)
+        image = next(images, None)
+        jobs, ahead = [], []  # of this frame, and of the next
+        try:
+            while image is not None:
+                self._start_frame(image)
+                if not jobs and self.reuse_boxes and self.pose.side_by_side(len(self._boxes)):
+                    jobs = [self.pose.submit(image, box) for box in self._boxes]
+                following, ahead = next(images, None), []
+                if not jobs:
+                    persons = self._end_frame(image, *self.pose(image, self._boxes))
+                else:
+                    go_on = following is not None and not self._is_due()
+                    found, boxes = [], []
+                    for job in jobs:
+                        keypoints, scores = job.result()
+                        box = self._box_around(keypoints[0], scores[0], image)
+                        go_on = go_on and box is not None
+                        if go_on:
+                            ahead.append(self.pose.submit(following, box))
+                        found.append((keypoints, scores))
+                        boxes.append(box)
+                    persons = self._end_frame(image, *map(np.concatenate, zip(*found)), boxes)
+                    if self._is_due():
+                        self._drop(ahead)
+                yield image, persons
+                image, jobs = following, ahead
+        finally:
+            self._drop(jobs + ahead)
+
+    @staticmethod
+    def _drop(jobs: list[Future]) -> None:
+        for job in jobs:
+            job.cancel()
+        jobs.clear()
+
+    def _is_due(self) -> bool:
+        """Tell whether persons are to be searched in the next frame."""
+        return (
+            not self.reuse_boxes
+            or self._lost
+            or not len(self._ids)
+            or self._age + 1 == self.find_every
+        )
+
+    def _start_frame(self, image: np.ndarray) -> None:
+        """Set the boxes for a frame."""
+        if self._is_due():
+            self._find(image)
+        else:
+            self._age += 1
 
     def _find(self, image: np.ndarray) -> None:
         """Take the persons who are found, under their old ids if they match.
@@ -189,22 +251,36 @@ class PoseTracker:
         self._ids, self._boxes = ids[order], boxes[order]
         self._box_scores = np.asarray(box_scores, np.float32)[order]
 
-    def _follow(self, persons: Persons, image_size) -> Persons:
-        """Set the boxes for the next frame; leave out who is lost."""
-        boxes = np.zeros((len(persons), 4), np.float32)
-        inside = ((persons.keypoints >= 0) & (persons.keypoints < image_size)).all(-1)
-        counts = (persons.scores >= self.keypoint_thr) & inside
-        for i in np.flatnonzero(counts.sum(-1) >= self.min_keypoints):
-            points = persons.keypoints[i][counts[i]]
-            boxes[i] = topdown.keypoints_to_box(points, image_size, self.margin)
-        kept = (boxes[:, 2:] - boxes[:, :2]).min(-1) >= 1
-        iou = pairwise_iou(boxes, boxes)
-        for i in np.flatnonzero(kept):
+    def _box_around(self, keypoints, scores, image) -> np.ndarray | None:
+        """Return the box (4, ) of a person in the next frame; None if the person is lost."""
+        height, width = image.shape[:2]
+        points = [
+            (x, y)
+            for (x, y), score in zip(keypoints.tolist(), scores.tolist())
+            if score >= self.keypoint_thr and 0 <= x < width and 0 <= y < height
+        ]
+        if len(points) < self.min_keypoints:
+            return None
+        box = topdown.keypoints_to_box(points, (width, height), self.margin)
+        return box if (box[2:] - box[:2]).min() >= 1 else None
+
+    def _end_frame(self, image, keypoints, scores, boxes=None) -> Persons:
+        """Return the persons of a frame; set the boxes for the next, leave out who is lost."""
+        persons = Persons(keypoints, scores, self._boxes, self._box_scores, self._ids)
+        if not self.reuse_boxes:
+            return persons
+        if boxes is None:
+            boxes = [self._box_around(*person, image) for person in zip(keypoints, scores)]
+        followed = [i for i, box in enumerate(boxes) if box is not None]
+        boxes = np.reshape([boxes[i] for i in followed], (-1, 4)).astype(np.float32)
+        iou, kept = pairwise_iou(boxes, boxes), np.ones(len(boxes), bool)
+        for i in range(len(boxes)):
             kept[i] = not (iou[i, :i][kept[:i]] >= self.same_thr).any()
-        self._lost = not kept.all()
-        self._boxes, self._ids = boxes[kept], persons.ids[kept]
-        self._box_scores = persons.box_scores[kept]
-        return persons[kept]
+        index = np.array(followed, int)[kept]
+        self._lost = len(index) < len(persons)
+        persons = persons[index]
+        self._boxes, self._ids, self._box_scores = boxes[kept], persons.ids, persons.box_scores
+        return persons
 
 
 class KeypointSmoother:

@@ -2,7 +2,8 @@
 """Time lpn-pose on many photographs or on a video, beside its networks alone.
 
 The networks alone are the same calls of the same engines with the same number of persons, on
-inputs that are ready, in as many processes and threads. Both are measured in turns, so that what
+inputs that are ready, in as many processes and threads; where a video's persons have a thread
+each, none of these waits for another. Both are measured in turns, so that what
 slows the machine down slows both; the CPU time of other programs counts in neither of the two
 CPU times.
 
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import wait
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,8 +33,16 @@ from lpn_mmpose.runtime.media import find_inputs
 from lpn_mmpose.runtime.soak import resident_mb
 
 
+class Call(NamedTuple):
+    """A call of an engine."""
+
+    engine: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
 class Recorder:
-    """An engine that notes how many images it is called with."""
+    """An engine that notes what it is called with."""
 
     def __init__(self, engine, name, calls):
         self._engine, self._name, self._calls = engine, name, calls
@@ -40,8 +51,12 @@ class Recorder:
         return getattr(self._engine, name)
 
     def __call__(self, images):
-        self._calls.append((self._name, images.shape, images.dtype.name))
+        self._calls.append(Call(self._name, images.shape, images.dtype.name))
         return self._engine(images)
+
+    def run_single(self, images):
+        self._calls.append(Call(self._name, images.shape, images.dtype.name))
+        return self._engine.run_single(images)
 
 
 def times():
@@ -49,15 +64,45 @@ def times():
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def replay(engines, calls):
-    """Make the calls again, on inputs that are ready; return wall and CPU time in s."""
-    inputs = {call: np.full(call[1], 114, call[2]) for call in set(calls)}
-    for call in inputs:
-        engines[call[0]](inputs[call])
+def replay(engines, calls, apart=False):
+    """Make the calls again, on inputs that are ready; return wall and CPU time in s.
+
+    With ``apart``, each person has a thread that waits for nobody, not even at a frame's end.
+    """
+    inputs = {call: np.full(call.shape, 114, call.dtype) for call in set(calls)}
+
+    def make(calls):
+        running = []
+        for call in calls:
+            engine, images = engines[call.engine], inputs[call]
+            if apart and call.engine == 'pose':
+                running += [engine.submit(engine.run_single, image[None]) for image in images]
+            else:
+                wait(running)
+                engine(images)
+        wait(running)
+
+    make(list(inputs))
     begin = times()
-    for call in calls:
-        engines[call[0]](inputs[call])
+    make(calls)
     return times() - begin
+
+
+def count_persons(path):
+    """Return how many persons an image's or each frame's results have."""
+    frames = json.loads(path.read_text())
+    if frames and 'instances' in frames[0]:
+        return [len(frame['instances']) for frame in frames]
+    return [len(frames)]
+
+
+def needed_calls(recorded, counts, detections):
+    """Return the calls that the results need: a detector's, then the pose model's by frame."""
+    shapes = {call.engine: call for call in recorded}
+    calls = [shapes['det']] * detections
+    for count in filter(None, counts):
+        calls.append(shapes['pose']._replace(shape=(count, *shapes['pose'].shape[1:])))
+    return calls
 
 
 def make_app(argv):
@@ -65,11 +110,13 @@ def make_app(argv):
     return cli.App(args)
 
 
-def record(argv):
-    """Run lpn-pose here; return wall and CPU time in s, calls, engines and memory over time."""
-    app = make_app(argv)
+def engines_of(app):
+    return dict(pose=app.pose._engine, det=app.detector.engine)
+
+
+def record(app, engines):
+    """Run lpn-pose here; return wall and CPU time in s, calls, and memory over time."""
     calls, memory = [], []
-    engines = dict(pose=app.pose._engine, det=app.detector.engine)
     app.pose._engine = Recorder(engines['pose'], 'pose', calls)
     app.detector.engine = Recorder(engines['det'], 'det', calls)
     draw = cli.to_mmpose
@@ -83,12 +130,11 @@ def record(argv):
     app.run()
     spent = times() - begin
     cli.to_mmpose = draw
-    return spent, calls, engines, memory
+    return spent, calls, memory
 
 
 def replay_part(argv, calls, ready, queue):
-    app = make_app(argv)
-    engines = dict(pose=app.pose._engine, det=app.detector.engine)
+    engines = engines_of(make_app(argv))
     replay(engines, calls[:4])
     ready.wait()
     queue.put(replay(engines, calls))
@@ -136,27 +182,25 @@ def photographs(args, options, out):
         start = spawn_command(few)
         run = spawn_command(all_of_them) - start
         if calls is None:
-            _, first, _, _ = record([*app_argv, '--overwrite'])
-            shapes = {call[0]: call for call in first}
-            calls = []
-            for path in sorted((out / 'all/predictions').rglob('*.json'))[args.workers :]:
-                calls.append(shapes['det'])
-                count = len(json.loads(path.read_text()))
-                if count and 'pose' in shapes:
-                    name, shape, dtype = shapes['pose']
-                    calls.append((name, (count, *shape[1:]), dtype))
+            app = make_app([*app_argv, '--overwrite'])
+            _, first, _ = record(app, engines_of(app))
+            paths = sorted((out / 'all/predictions').rglob('*.json'))[args.workers :]
+            calls = [call for path in paths for call in needed_calls(first, count_persons(path), 1)]
         rows.append((run, networks_in_processes(app_argv, calls, args.workers), start))
     return rows, len(inputs) - args.workers, []
 
 
 def video(args, options, out):
-    rows, memory, frames = [], [], 0
-    for i in range(args.rounds):
-        argv = [args.input, *options, '--out', str(out / f'video{i}')]
-        spent, calls, engines, memory = record(argv)
-        frames = len(memory)
-        rows.append((spent, replay(engines, calls), np.zeros(2)))
-    return rows, frames, memory
+    rows, memory, engines = [], [], None
+    for i in range(args.rounds + 1):
+        app = make_app([args.input, *options, '--out', str(out / f'video{i}')])
+        engines = engines or engines_of(app)  # the first round loads them, and does not count
+        spent, recorded, memory = record(app, engines)
+        detections = sum(call.engine == 'det' for call in recorded)
+        counts = count_persons(app.prediction(app.inputs[0]))
+        calls = needed_calls(recorded, counts, detections)
+        rows.append((spent, replay(engines, calls), replay(engines, calls, apart=True)))
+    return rows[1:], len(memory), memory
 
 
 def parse_args():
@@ -181,14 +225,19 @@ def main():
         fail(error)
     what = 'frames' if is_video else 'photographs'
     print(f'{count} {what}, {cpu_count()} CPUs, {" ".join(options)}')
+    ways = ['networks alone']
+    if is_video:
+        ways.append('networks alone, no thread waiting at the end of a frame')
     for i, name in enumerate(('wall', 'CPU')):
-        run, alone = (statistics.median(row[j][i] for row in rows) for j in (0, 1))
-        ratio = statistics.median(row[0][i] / row[1][i] for row in rows)
-        print(
-            f'{name:5} lpn-pose {run:7.2f} s ({count / run:6.1f} a second), networks alone '
-            f'{alone:7.2f} s ({count / alone:6.1f}): {ratio:.3f} x the time, {1 / ratio:.3f} x '
-            'the speed'
-        )
+        run = statistics.median(row[0][i] for row in rows)
+        print(f'{name:5} lpn-pose {run:7.2f} s ({count / run:6.1f} a second)')
+        for j, way in enumerate(ways, 1):
+            alone = statistics.median(row[j][i] for row in rows)
+            ratio = statistics.median(row[0][i] / row[j][i] for row in rows)
+            print(
+                f'      {way} {alone:7.2f} s ({count / alone:6.1f}): {ratio:.3f} x the time, '
+                f'{1 / ratio:.3f} x the speed'
+            )
     if memory:
         fifth = max(len(memory) // 5, 1)
         print(f'memory: {memory[fifth]:.0f} MB after a fifth, {memory[-1]:.0f} MB at the end')

@@ -1,3 +1,6 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -20,6 +23,10 @@ class World:
         self.searches = 0
         self.blind = False
 
+    def at(self, image):
+        """Return the places of the persons in a frame."""
+        return self.places
+
     def pose(self, image, boxes):
         keypoints = np.zeros((len(boxes), 5, 2), np.float32)
         scores = np.full((len(boxes), 5), 0.05, np.float32)
@@ -28,7 +35,7 @@ class World:
             keypoints[i] = middle
             near = sorted(
                 (np.abs(place + (20, 50) - middle).max(), *place)
-                for place in map(np.array, self.places.values())
+                for place in map(np.array, self.at(image).values())
             )
             if near and near[0][0] < (y2 - y1) / 2:
                 keypoints[i] = SHAPE + near[0][1:]
@@ -37,7 +44,7 @@ class World:
 
     def find(self, image):
         self.searches += 1
-        places = [] if self.blind else list(self.places.values())
+        places = [] if self.blind else list(self.at(image).values())
         boxes = [(x - 5, y - 5, x + 45, y + 105) for x, y in places]
         return np.reshape(np.array(boxes, np.float32), (-1, 4)), np.full(
             len(boxes), 0.8, np.float32
@@ -45,6 +52,116 @@ class World:
 
     def tracker(self, **kwargs):
         return PoseTracker(self.pose, self.find, **kwargs)
+
+
+class Film(World):
+    """A world whose persons are at other places in each frame.
+
+    It is also a pose model that takes persons one by one, in threads.
+
+    Args:
+        places (list[dict]): Of each frame.
+        threads (int): Threads; 0 if persons are to be taken all at once.
+    """
+
+    def __init__(self, places, threads):
+        super().__init__()
+        self.film = places
+        self.threads = threads
+        self.submitted = 0
+        self.pool = ThreadPoolExecutor(max(threads, 1))
+        self.frames = [np.full((300, 400, 3), i, np.uint8) for i in range(len(places))]
+
+    def at(self, image):
+        return self.film[image[0, 0, 0]]
+
+    def __call__(self, image, boxes):
+        return self.pose(image, boxes)
+
+    def submit(self, image, box):
+        self.submitted += 1
+        return self.pool.submit(self, image, box[None])
+
+    def side_by_side(self, count):
+        return count > 0 and self.threads > 0
+
+    def tracker(self, **kwargs):
+        return PoseTracker(self, self.find, **kwargs)
+
+
+def walk(t):
+    """Two persons who walk towards each other, a third who comes, jumps, and leaves."""
+    places = dict(a=(20 + 4 * t, 30), b=(300 - 4 * t, 150))
+    if 9 <= t < 30:
+        places['c'] = (330 - 300 * (t >= 17), 40)
+    if t in (12, 13):  # two of one place
+        places['c'] = places['b']
+    return places
+
+
+@pytest.mark.parametrize('threads', [0, 1, 2, 3])
+@pytest.mark.parametrize('settings', [{}, *(dict(find_every=n) for n in (1, 3, 7))])
+def test_a_film_is_tracked_as_its_frames_are(threads, settings):
+    film = Film([walk(t) for t in range(40)] + [{}] * 2 + [walk(0)] * 3, threads)
+    track = film.tracker(**settings)
+    expected = [track(image) for image in film.frames]
+    searches, film.searches = film.searches, 0
+    found = list(film.tracker(**settings).track(film.frames))
+    assert film.searches == searches
+    assert [image[0, 0, 0] for image, _ in found] == list(range(45))
+    for (_, actual), wanted in zip(found, expected, strict=True):
+        for name in ('ids', 'keypoints', 'scores', 'boxes', 'box_scores'):
+            np.testing.assert_array_equal(getattr(actual, name), getattr(wanted, name))
+    newcomers = {3} if settings else set()
+    assert {len(persons) for persons in expected} == {0, 2} | newcomers
+
+
+@pytest.mark.parametrize('settings', [dict(reuse_boxes=False), dict(find_every=5)])
+def test_a_film_without_frames(settings):
+    assert not list(Film([], 2).tracker(**settings).track([]))
+
+
+def test_who_is_known_does_not_wait_for_the_others():
+    film = Film([dict(a=(20, 30), b=(300, 150))] * 3, 2)
+    begun = threading.Event()
+    pose = film.pose
+
+    def slow(image, boxes):
+        """Give the second person of the first frame when the first one's next frame is begun."""
+        if image[0, 0, 0] == 1:
+            begun.set()
+        elif image[0, 0, 0] == 0 and boxes[0, 0] > 200:
+            assert begun.wait(20), 'nothing was begun'
+        return pose(image, boxes)
+
+    film.pose = slow
+    assert [persons.ids.tolist() for _, persons in film.tracker().track(film.frames)] == [
+        [0, 1]
+    ] * 3
+
+
+def test_nothing_is_begun_before_a_search():
+    film = Film([dict(a=(20, 30), b=(300, 150))] * 9, 2)
+    assert len(list(film.tracker(find_every=3).track(film.frames))) == 9
+    assert (film.searches, film.submitted) == (3, 18)
+
+
+def test_a_film_that_is_left_or_fails():
+    film = Film([dict(a=(20, 30), b=(300, 150))] * 9, 2)
+    tracked = film.tracker().track(film.frames)
+    next(tracked)
+    tracked.close()
+    film.pool.submit(int).result(20)  # nothing hangs
+
+    def images():
+        yield from film.frames[:3]
+        raise ValueError('no more')
+
+    with pytest.raises(ValueError, match='no more'):
+        list(film.tracker().track(images()))
+    film.film[4] = None  # no places
+    with pytest.raises(AttributeError):
+        list(film.tracker().track(film.frames))
 
 
 def test_boxes_come_from_the_frame_before():
