@@ -375,14 +375,21 @@ class App:
             for current, image in enumerate(Pipeline(frames)):
                 yield image
 
-        def boxes_of(numbered):
-            nonlocal current
-            current, image = numbered
-            return image, *find_boxes(image)
+        def begin_boxes(numbered):
+            index, image = numbered
+            return index, image, self.detector and self.detector.submit(image)
 
-        def poses_of(found):
-            image, boxes, box_scores = found
-            return image, Persons(*self.pose(image, boxes), boxes, box_scores)
+        def begin_poses(begun):
+            nonlocal current
+            current, image, job = begun
+            boxes, box_scores = job.result() if job else find_boxes(image)
+            return image, boxes, box_scores, self.pose.submit(image, boxes)
+
+        def end_poses(begun):
+            image, boxes, box_scores, jobs = begun
+            none = self.pose(image, boxes[:0])
+            found = map(np.concatenate, zip(none, *(job.result() for job in jobs)))
+            return image, Persons(*found, boxes, box_scores)
 
         def smoothed(found):
             image, persons = found
@@ -390,7 +397,7 @@ class App:
 
         find_boxes = self.find_boxes(item, lambda: current)
         if not (self.args.track or self.args.smooth):
-            return Pipeline(enumerate(frames), boxes_of, poses_of)
+            return Pipeline(enumerate(frames), begin_boxes, begin_poses, end_poses)
         tracker = PoseTracker(
             self.pose,
             find_boxes,

@@ -1,5 +1,7 @@
 """Persons' boxes, from an exported detector."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from ..errors import InputError
 from . import detector_graphs as graphs
 from .download import get_detector, known_detectors, unpack_detector
 from .engines import find_exported_model, load_engine
-from .media import as_image
+from .media import Image, as_image
 from .model_meta import DetectionMeta
 
 
@@ -152,11 +154,11 @@ class PersonDetector:
             rows = self.engine(graphs.to_tensor(grey, meta))[0][0]
             self._decoded = graphs.yolox_is_decoded(rows, meta)
 
-    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image: Image) -> tuple[np.ndarray, np.ndarray]:
         """Find the persons in an image.
 
         Args:
-            image (np.ndarray | str | Path | PIL.Image.Image): uint8 in shape (H, W, 3), BGR; the
+            image (Image): uint8 array in shape (H, W, 3), BGR; the
                 path of an image file; or a PIL image.
 
         Returns:
@@ -168,6 +170,24 @@ class PersonDetector:
         Raises:
             ValueError: If ``image`` is not as described.
         """
+        return self._find(image, self.engine)
+
+    def submit(self, image: Image) -> 'Future[tuple[np.ndarray, np.ndarray]]':
+        """Find the persons in an image in one of the engine's threads.
+
+        For many images: no thread waits for another's.
+
+        Args:
+            image (Image): As of a call.
+
+        Returns:
+            Future: Gives what a call gives, or raises what it raises.
+        """
+        return self.engine.submit(self._find, image, self.engine.run_single)
+
+    def _find(
+        self, image: Image, infer: Callable[[np.ndarray], list[np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         image = as_image(image)
         meta = self.meta
         padded, factor, offset = fit_image(
@@ -180,13 +200,13 @@ class PersonDetector:
         if meta.channel_order == 'rgb':
             padded = np.ascontiguousarray(padded[..., ::-1])
         if isinstance(meta, graphs.GraphMeta):
-            arrays = self.engine(graphs.to_tensor(padded, meta))
+            arrays = infer(graphs.to_tensor(padded, meta))
             try:
                 boxes, scores = graphs.read_outputs(arrays, meta, self.score_thr, self._decoded)
             except ValueError as error:
                 raise InputError(f'model {self.path}: {error}') from error
         else:
-            boxes, scores = (array[0] for array in self.engine(padded))
+            boxes, scores = (array[0] for array in infer(padded))
         candidates = np.flatnonzero(scores > self.score_thr)
         boxes, scores = boxes[candidates], scores[candidates]
         if meta.outputs == 'boxes':  # as MMDet does; YOLOX clips at the end

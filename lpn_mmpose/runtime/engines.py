@@ -298,11 +298,11 @@ class Engine:
         self._check_outputs(arrays, len(images))
         return arrays
 
-    def run_single(self, image: np.ndarray) -> list[np.ndarray]:
+    def run_single(self, images: np.ndarray) -> list[np.ndarray]:
         """Run the model with one thread, in a function given to :meth:`submit`.
 
         Args:
-            image (np.ndarray): One image in shape (1, h, w, 3), of a model that takes one.
+            images (np.ndarray): As of a call, not more than the model takes at once.
 
         Returns:
             list[np.ndarray]: As of a call.
@@ -311,8 +311,9 @@ class Engine:
             InputError: As of a call.
         """
         with self._errors():
-            arrays = self._infer_single(image)
-        self._check_outputs(arrays, 1)
+            arrays = self._infer_single(self._filled(images))
+        arrays = [array[: len(images)] for array in arrays]
+        self._check_outputs(arrays, len(images))
         return arrays
 
     @contextmanager

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ import numpy as np
 from ..errors import InputError, is_text, printable
 from .engines import cpu_count
 
+#: An array, the path of a file, or a PIL image.
+Image = Any
 #: What results are drawn into under the same suffix.
 DRAWN_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 IMAGE_SUFFIXES = (*DRAWN_SUFFIXES, '.dib', '.jp2', '.jpe', '.pbm', '.pgm', '.ppm')

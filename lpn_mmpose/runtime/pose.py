@@ -4,22 +4,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from . import topdown
 from .engines import load_engine
 from .layouts import to_layout
-from .media import as_image
+from .media import Image, as_image
 from .model_meta import PoseMeta
 
 #: Name of the model that is used if none is given.
 DEFAULT_MODEL = 'lpn50_body19-192x144'
 
 Keypoints = tuple[np.ndarray, np.ndarray]
-#: An array, the path of a file, or a PIL image.
-Image = Any
 
 
 def whole_image(image: np.ndarray) -> np.ndarray:
@@ -114,29 +111,34 @@ class PoseRuntime:
             return self._estimate([images], None if bboxes is None else [bboxes])[0]
         return self._estimate(images, bboxes)
 
-    def submit(self, image: Image, bbox: np.ndarray) -> 'Future[Keypoints]':
-        """Estimate the pose of one person in one of the engine's threads.
+    def submit(self, image: Image, bboxes: np.ndarray) -> list['Future[Keypoints]']:
+        """Estimate the poses in an image in the engine's threads, each with persons of its own.
 
-        For persons who come one after the other, such as those of a video: no thread waits for
-        another's person. Worth it where :meth:`side_by_side` says so.
+        For persons of one image after the other, such as a video's: no thread waits for
+        another's persons.
 
         Args:
-            image (Image): See above.
-            bbox (np.ndarray): Box (x1, y1, x2, y2) in pixels, in shape (4, ).
+            image (Image): As of a call.
+            bboxes (np.ndarray): Boxes (x1, y1, x2, y2) in pixels, in shape (N, 4).
 
         Returns:
-            Future: Gives what a call gives, in shapes (1, K, 2) and (1, K), or raises what it
-            raises.
+            list[Future]: One for each person, or for as many as the model takes at once, which
+            gives what a call for these persons gives, or raises what it raises.
         """
-        return self._engine.submit(self._estimate_single, image, bbox)
+        boxes, size = np.asarray(bboxes, np.float32), self._engine.batch or 1
+        return [
+            self._engine.submit(self._estimate_single, image, boxes[start : start + size])
+            for start in range(0, len(boxes), size)
+        ]
 
-    def _estimate_single(self, image: Image, bbox: np.ndarray) -> Keypoints:
-        center, scale = self._center_scale(np.reshape(bbox, (1, 4)))
-        found = self._find([as_image(image)], [0], center, scale, self._engine.run_single)
+    def _estimate_single(self, image: Image, boxes: np.ndarray) -> Keypoints:
+        center, scale = self._center_scale(boxes)
+        owners = [0] * len(boxes)
+        found = self._find([as_image(image)], owners, center, scale, self._engine.run_single)
         return self._layout(*found) if self._layout else found
 
     def side_by_side(self, count: int) -> bool:
-        """Tell whether to :meth:`submit` ``count`` persons is faster than one call."""
+        """Tell whether ``count`` persons keep all threads busy with one person each."""
         return self._engine.side_by_side(count)
 
     def _estimate(

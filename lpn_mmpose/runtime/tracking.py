@@ -183,7 +183,7 @@ class PoseTracker:
             while image is not None:
                 self._start_frame(image)
                 if not jobs and self.reuse_boxes and self.pose.side_by_side(len(self._boxes)):
-                    jobs = [self.pose.submit(image, box) for box in self._boxes]
+                    jobs = self.pose.submit(image, self._boxes)
                 following, ahead = next(images, None), []
                 if not jobs:
                     persons = self._end_frame(image, *self.pose(image, self._boxes))
@@ -195,7 +195,7 @@ class PoseTracker:
                         box = self._box_around(keypoints[0], scores[0], image)
                         go_on = go_on and box is not None
                         if go_on:
-                            ahead.append(self.pose.submit(following, box))
+                            ahead += self.pose.submit(following, box[None])
                         found.append((keypoints, scores))
                         boxes.append(box)
                     persons = self._end_frame(image, *map(np.concatenate, zip(*found)), boxes)

@@ -211,11 +211,49 @@ def test_video(lpn_pose, models, tmp_path, flags):
     assert count_frames(tmp_path / 'out/visualizations/walk.mp4') == 12
 
 
+@pytest.mark.parametrize('flags', [(), ('--track',)])
+@pytest.mark.parametrize('threads', [1, 2, 3])
+def test_a_video_gives_what_its_frames_give(lpn_pose, models, tmp_path, flags, threads):
+    from lpn_mmpose.runtime import PersonDetector, PoseRuntime, PoseTracker
+    from lpn_mmpose.runtime.media import open_video
+
+    film = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*'MJPG'), 10, SIZE)
+    for count in (0, 2, 2, 2, 1, 2, 2, 0, 0, 2, 1):
+        writer.write(tiny_models.scene(PERSONS[:count], SIZE)[0])
+    writer.release()
+    status, _, _ = lpn_pose(film, '--det', models['det'], '--threads', threads, *flags)
+    assert status == 0
+    detect, pose = (
+        PersonDetector(models['det'], score_thr=0.3, iou_thr=0.3),
+        PoseRuntime(models['model']),
+    )
+    track, capture = PoseTracker(pose, detect, find_every=30), open_video(str(film))
+    frames = load(tmp_path / 'out/predictions/film.json')
+    counts = []
+    for frame in frames:
+        image = capture.read()[1]
+        found = track(image) if flags else pose(image, detect(image)[0])
+        keypoints, scores = (found.keypoints, found.scores) if flags else found
+        persons = frame['instances']
+        counts.append(len(persons))
+        assert len(persons) == len(keypoints)
+        for person, points, values in zip(persons, keypoints, scores):
+            np.testing.assert_allclose(person['keypoints'], points, atol=1e-3)
+            np.testing.assert_allclose(person['keypoint_scores'], values, atol=1e-4)
+    assert len(frames) == 11 and {0, 2} <= set(counts)
+
+
 def test_tracking_saves_the_detector(lpn_pose, models, tmp_path, monkeypatch):
     from lpn_mmpose.runtime import PersonDetector
 
-    calls, detect = [], PersonDetector.__call__
-    monkeypatch.setattr(PersonDetector, '__call__', lambda *args: calls.append(1) or detect(*args))
+    calls = []
+
+    def counted(detect):
+        return lambda *args: calls.append(1) or detect(*args)
+
+    for name in ('__call__', 'submit'):
+        monkeypatch.setattr(PersonDetector, name, counted(getattr(PersonDetector, name)))
     make_video(tmp_path / 'walk.avi')
     args = (tmp_path / 'walk.avi', '--det', models['det'], '--no-draw')
     assert lpn_pose(*args)[0] == 0 and len(calls) == 12

@@ -25,6 +25,9 @@ def test_boxes_in_image_pixels(detector_file, backend):
     assert len(boxes) == 2 and (np.diff(scores) <= 0).all()
     np.testing.assert_allclose(boxes[boxes[:, 0].argsort()], PERSONS)
     assert scores.min() > 0.8
+    for job in [detect.submit(image) for _ in range(3)]:
+        for actual, wanted in zip(job.result(), (boxes, scores), strict=True):
+            np.testing.assert_allclose(actual, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -154,25 +154,30 @@ def test_bad_boxes(pose_file, boxes, text):
 
 @pytest.mark.parametrize('backend', list(ENGINES))
 @pytest.mark.parametrize('threads', [1, 2])
-def test_persons_one_by_one(pose_file, backend, threads):
-    """Persons who are given one by one, in threads, are found where those of a call are."""
-    pose = PoseRuntime(pose_file, backend, threads)
+@pytest.mark.parametrize('batch', ['N', 1, 2])
+def test_persons_in_threads(pose_file, backend, threads, batch):
+    """Persons who are given to the threads are found where those of a call are."""
+    path = tiny_models.save_pose(pose_file.with_name('b.onnx'), batch=batch)
+    pose = PoseRuntime(path, backend, threads)
     image, _ = tiny_models.scene(BOXES)
-    expected = pose(image, BOXES)
-    jobs = [pose.submit(image, box) for _ in range(3) for box in BOXES]
-    for i, job in enumerate(jobs):
-        for actual, wanted in zip(job.result(), expected, strict=True):
-            np.testing.assert_allclose(actual, wanted[i % len(BOXES)][None], atol=1e-4)
+    expected = PoseRuntime(pose_file)(image, BOXES)
+    images = [pose.submit(image, BOXES) for _ in range(4)]
+    for jobs in images:
+        assert len(jobs) == (2 if batch == 2 else 3)
+        found = map(np.concatenate, zip(*(job.result() for job in jobs)))
+        for actual, wanted in zip(found, expected, strict=True):
+            np.testing.assert_allclose(actual, wanted, atol=1e-4)
+    assert pose.submit(image, np.zeros((0, 4))) == []
     with pytest.raises(ValueError, match='x1 < x2'):
-        pose.submit(image, [9, 9, 9, 9]).result()
+        pose.submit(image, [(9, 9, 9, 9)])[0].result()
     with pytest.raises(ValueError, match='image'):
-        pose.submit(None, BOXES[0]).result()
+        pose.submit(None, BOXES)[0].result()
 
 
 @pytest.mark.parametrize(
     'batch, threads, least', [('N', 1, 1), ('N', 4, 3), (1, 2, 2), (2, 2, None)]
 )
-def test_when_one_by_one_is_faster(pose_file, batch, threads, least):
+def test_persons_who_keep_all_threads_busy(pose_file, batch, threads, least):
     path = tiny_models.save_pose(pose_file.with_name('b.onnx'), batch=batch)
     pose = PoseRuntime(path, threads=threads)
     counts = [count for count in range(9) if pose.side_by_side(count)]
@@ -207,7 +212,7 @@ context = multiprocessing.get_context(method)
 if method == 'fork':  # a pool would pickle the runtime
 
     def send(end):
-        one = pose.submit(image, boxes[0]).result()[0]
+        one = pose.submit(image, boxes)[0].result()[0]
         end.send(np.concatenate([one, pose(image, boxes)[0][1:]]))
 
     pairs = [context.Pipe() for _ in range(2)]

@@ -78,9 +78,9 @@ class Film(World):
     def __call__(self, image, boxes):
         return self.pose(image, boxes)
 
-    def submit(self, image, box):
-        self.submitted += 1
-        return self.pool.submit(self, image, box[None])
+    def submit(self, image, boxes):
+        self.submitted += len(boxes)
+        return [self.pool.submit(self, image, box[None]) for box in boxes]
 
     def side_by_side(self, count):
         return count > 0 and self.threads > 0
