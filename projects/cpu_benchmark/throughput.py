@@ -2,10 +2,10 @@
 """Time lpn-pose on many photographs or on a video, beside its networks alone.
 
 The networks alone are the same calls of the same engines with the same number of persons, on
-inputs that are ready, in as many processes and threads; where a video's persons have a thread
-each, none of these waits for another. Both are measured in turns, so that what
+inputs that are ready, in as many processes and threads. Both are measured in turns, so that what
 slows the machine down slows both; the CPU time of other programs counts in neither of the two
-CPU times.
+CPU times. A video's networks are measured in two ways: frame by frame, and with all persons of all
+frames known before, so that no thread ever waits.
 
 python projects/cpu_benchmark/throughput.py FOLDER --det yolox-nano --workers 2
 python projects/cpu_benchmark/throughput.py VIDEO --det yolox-nano --track
@@ -67,7 +67,8 @@ def times():
 def replay(engines, calls, apart=False):
     """Make the calls again, on inputs that are ready; return wall and CPU time in s.
 
-    With ``apart``, each person has a thread that waits for nobody, not even at a frame's end.
+    With ``apart``, each image or person has a thread that waits for no other, not even at a frame's
+    end.
     """
     inputs = {call: np.full(call.shape, 114, call.dtype) for call in set(calls)}
 
@@ -75,10 +76,9 @@ def replay(engines, calls, apart=False):
         running = []
         for call in calls:
             engine, images = engines[call.engine], inputs[call]
-            if apart and call.engine == 'pose':
+            if apart:
                 running += [engine.submit(engine.run_single, image[None]) for image in images]
             else:
-                wait(running)
                 engine(images)
         wait(running)
 
@@ -227,7 +227,7 @@ def main():
     print(f'{count} {what}, {cpu_count()} CPUs, {" ".join(options)}')
     ways = ['networks alone']
     if is_video:
-        ways.append('networks alone, no thread waiting at the end of a frame')
+        ways.append('networks alone, all persons of all frames known before')
     for i, name in enumerate(('wall', 'CPU')):
         run = statistics.median(row[0][i] for row in rows)
         print(f'{name:5} lpn-pose {run:7.2f} s ({count / run:6.1f} a second)')
