@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +44,7 @@ from .tracking import (
     KeypointSmoother,
     Persons,
     PoseTracker,
+    find_persons,
     find_whole_image,
 )
 from .workers import run_apart
@@ -188,14 +189,14 @@ class App:
         if args.show and (args.workers > 1 or args.no_draw):
             raise InputError('--show cannot be with --workers or --no-draw')
         self.window = Window() if args.show else None
-        threads = args.threads or max(cpu_count() // args.workers, 1)
-        self.pose = PoseRuntime(args.model, args.backend, threads, layout=args.layout)
+        self.threads = args.threads or max(cpu_count() // args.workers, 1)
+        self.pose = PoseRuntime(args.model, args.backend, self.threads, layout=args.layout)
         self.detector = None
         if args.det:
             self.detector = PersonDetector(
                 args.det,
                 args.backend,
-                threads,
+                self.threads,
                 args.det_thr,
                 args.nms_thr,
                 read_options(args.det_input),
@@ -368,50 +369,54 @@ class App:
 
     def _find_poses(self, item: Input, frames: FrameReader) -> Iterable[tuple[np.ndarray, Persons]]:
         """Return a video's frames with their persons; threads read and work ahead."""
-        current = 0
+        current, tracker, smooth = 0, None, None
+        find_boxes = self.find_boxes(item, lambda: current)
+        if self.args.track or self.args.smooth:
+            tracker = PoseTracker(
+                self.pose,
+                find_boxes,
+                reuse_boxes=self.args.track,
+                find_every=self.args.detect_every if self.detector or self.boxes else None,
+            )
+        if self.args.smooth:
+            smooth = KeypointSmoother(frames.fps)
 
         def counted():
             nonlocal current
             for current, image in enumerate(Pipeline(frames)):
                 yield image
 
-        def begin_boxes(numbered):
-            index, image = numbered
-            return index, image, self.detector and self.detector.submit(image)
+        def found_ahead():
+            with closing(counted()) as images:
+                if tracker:
+                    yield from tracker.track(images)
+                else:
+                    yield from find_persons(images, find_boxes, self.pose, min(self.threads, 8))
 
-        def begin_poses(begun):
+        def boxes_of(numbered):
             nonlocal current
-            current, image, job = begun
-            boxes, box_scores = job.result() if job else find_boxes(image)
-            return image, boxes, box_scores, self.pose.submit(image, boxes)
+            current, image = numbered
+            return image, *find_boxes(image)
 
-        def end_poses(begun):
-            image, boxes, box_scores, jobs = begun
-            none = self.pose(image, boxes[:0])
-            found = map(np.concatenate, zip(none, *(job.result() for job in jobs)))
-            return image, Persons(*found, boxes, box_scores)
+        def poses_of(found):
+            image, boxes, box_scores = found
+            return image, Persons(*self.pose(image, boxes), boxes, box_scores)
+
+        def tracked(numbered):
+            nonlocal current
+            current, image = numbered
+            return image, tracker(image)
 
         def smoothed(found):
             image, persons = found
             return image, smooth(persons)
 
-        find_boxes = self.find_boxes(item, lambda: current)
-        if not (self.args.track or self.args.smooth):
-            return Pipeline(enumerate(frames), begin_boxes, begin_poses, end_poses)
-        tracker = PoseTracker(
-            self.pose,
-            find_boxes,
-            reuse_boxes=self.args.track,
-            find_every=self.args.detect_every if self.detector or self.boxes else None,
-        )
-        if item.live:
-            tracked = ((image, tracker(image)) for image in counted())
-        else:
-            tracked = tracker.track(counted())
-        if not self.args.smooth:
-            return Pipeline(tracked)
-        smooth = KeypointSmoother(frames.fps)
-        return Pipeline(tracked, smoothed)
+        last = [smoothed] if smooth else []
+        if not item.live:
+            return Pipeline(found_ahead(), *last)
+        # a camera's pictures come sooner if nothing is ahead of them
+        first = [tracked] if tracker else [boxes_of, poses_of]
+        return Pipeline(enumerate(frames), *first, *last)
 
     def merge(self, path: Path) -> int:
         """Write all inputs' results in COCO's format; return the persons.

@@ -170,7 +170,7 @@ class PersonDetector:
         Raises:
             ValueError: If ``image`` is not as described.
         """
-        return self._find(image, self.engine)
+        return self._find(as_image(image), self.engine)
 
     def submit(self, image: Image) -> 'Future[tuple[np.ndarray, np.ndarray]]':
         """Find the persons in an image in one of the engine's threads.
@@ -181,14 +181,16 @@ class PersonDetector:
             image (Image): As of a call.
 
         Returns:
-            Future: Gives what a call gives, or raises what it raises.
+            Future: Gives what a call gives.
+
+        Raises:
+            ValueError: As of a call.
         """
-        return self.engine.submit(self._find, image, self.engine.run_single)
+        return self.engine.submit(self._find, as_image(image), self.engine.run_single)
 
     def _find(
-        self, image: Image, infer: Callable[[np.ndarray], list[np.ndarray]]
+        self, image: np.ndarray, infer: Callable[[np.ndarray], list[np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        image = as_image(image)
         meta = self.meta
         padded, factor, offset = fit_image(
             image,

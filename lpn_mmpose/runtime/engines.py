@@ -240,7 +240,8 @@ class Engine:
         if self._pool is None:
             with self._lock:
                 if self._pool is None:
-                    self._load_single()
+                    with self._errors():
+                        self._load_single()
                     self._pool = ThreadPoolExecutor(self.threads)
         return self._pool
 
@@ -252,7 +253,7 @@ class Engine:
         return self._threads().submit(function, *args)
 
     def side_by_side(self, count: int) -> bool:
-        """Tell whether ``count`` images are faster with one thread each than with all at once."""
+        """Tell whether ``count`` images, one a thread, keep more than half of the threads busy."""
         return (self.batch or 1) == 1 and count > self.threads / 2
 
     def __call__(self, images: np.ndarray) -> list[np.ndarray]:
@@ -321,6 +322,8 @@ class Engine:
         """Raise what the engine raises as an InputError."""
         try:
             yield
+        except InputError:
+            raise
         except Exception as error:  # of each engine's own classes
             raise InputError(
                 f'model {self.path} cannot be run by {self.package}: {error}'

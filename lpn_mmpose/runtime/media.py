@@ -450,10 +450,11 @@ def open_video(source: str | int) -> cv2.VideoCapture:
     """
     if isinstance(source, str) and '://' not in source:
         source = _video_path(source)
-    if isinstance(source, str):
         # the networks need the CPUs more, and threads that share a frame cost a third of its time
         options = [cv2.CAP_PROP_N_THREADS, max(cpu_count() // 2, 1)]
         capture = cv2.VideoCapture(source, cv2.CAP_ANY, options)
+        if not capture.isOpened():  # of FFmpeg's options others know none
+            capture = cv2.VideoCapture(source)
     else:
         capture = cv2.VideoCapture(source)
     # the default differs among OpenCV's releases; 4.11 does not turn phones' videos

@@ -25,6 +25,13 @@ def whole_image(image: np.ndarray) -> np.ndarray:
     return np.array([[0, 0, width, height]], np.float32)
 
 
+def _as_boxes(bboxes: np.ndarray) -> np.ndarray:
+    boxes = np.asarray(bboxes, np.float32)
+    if boxes.size and (boxes.ndim != 2 or boxes.shape[1] != 4):
+        raise ValueError(f'bboxes must be in shape (N, 4), got {boxes.shape}')
+    return boxes.reshape(-1, 4)
+
+
 class PoseRuntime:
     """Top-down pose estimation with an exported model.
 
@@ -123,22 +130,26 @@ class PoseRuntime:
 
         Returns:
             list[Future]: One for each person, or for as many as the model takes at once, which
-            gives what a call for these persons gives, or raises what it raises.
+            gives what a call for these persons gives.
+
+        Raises:
+            ValueError: As of a call.
         """
-        boxes, size = np.asarray(bboxes, np.float32), self._engine.batch or 1
+        image, size = as_image(image), self._engine.batch or 1
+        center, scale = self._center_scale(_as_boxes(bboxes))
+        parts = [slice(start, start + size) for start in range(0, len(center), size)]
         return [
-            self._engine.submit(self._estimate_single, image, boxes[start : start + size])
-            for start in range(0, len(boxes), size)
+            self._engine.submit(self._estimate_part, image, center[part], scale[part])
+            for part in parts
         ]
 
-    def _estimate_single(self, image: Image, boxes: np.ndarray) -> Keypoints:
-        center, scale = self._center_scale(boxes)
-        owners = [0] * len(boxes)
-        found = self._find([as_image(image)], owners, center, scale, self._engine.run_single)
+    def _estimate_part(self, image: np.ndarray, center: np.ndarray, scale: np.ndarray) -> Keypoints:
+        owners = [0] * len(center)
+        found = self._find([image], owners, center, scale, self._engine.run_single)
         return self._layout(*found) if self._layout else found
 
     def side_by_side(self, count: int) -> bool:
-        """Tell whether ``count`` persons keep all threads busy with one person each."""
+        """Tell whether ``count`` persons, one a thread, keep more than half of the threads busy."""
         return self._engine.side_by_side(count)
 
     def _estimate(
@@ -149,11 +160,7 @@ class PoseRuntime:
             bboxes = [whole_image(image) for image in images]
         if len(bboxes) != len(images):
             raise ValueError(f'{len(images)} images were given with boxes for {len(bboxes)}')
-        boxes = [np.asarray(b, np.float32) for b in bboxes]
-        for image_boxes in boxes:
-            if image_boxes.size and (image_boxes.ndim != 2 or image_boxes.shape[1] != 4):
-                raise ValueError(f'bboxes must be in shape (N, 4), got {image_boxes.shape}')
-        boxes = [image_boxes.reshape(-1, 4) for image_boxes in boxes]
+        boxes = [_as_boxes(image_boxes) for image_boxes in bboxes]
         counts = [len(image_boxes) for image_boxes in boxes]
         center, scale = self._center_scale(np.concatenate(boxes or [np.zeros((0, 4))]))
         owners = np.repeat(np.arange(len(images)), counts)

@@ -1,5 +1,6 @@
 """Persons from frame to frame: boxes, identities, smooth keypoints."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -80,6 +81,60 @@ def match_boxes(a: np.ndarray, b: np.ndarray, iou_thr: float) -> list[tuple[int,
         pairs.append((int(i), int(j)))
         iou[i], iou[:, j] = -1, -1
     return pairs
+
+
+def cancel(jobs: list[Future]) -> None:
+    """Take back what has not begun, and empty the list."""
+    for job in jobs:
+        job.cancel()
+    jobs.clear()
+
+
+def find_persons(
+    images: Iterable[np.ndarray], find_boxes: FindBoxes, pose: PoseRuntime, ahead: int
+) -> Iterator[tuple[np.ndarray, Persons]]:
+    """Find the persons in each of a video's frames, of which several are under way at once.
+
+    Args:
+        images (Iterable[np.ndarray]): uint8 in shape (H, W, 3), BGR; each an array of its own.
+        find_boxes (Callable): Gives boxes and their scores for an image; a
+            :class:`PersonDetector` does so in its threads.
+        pose (PoseRuntime): Gives keypoints and scores, in its threads.
+        ahead (int): Frames under way in each of the two.
+
+    Yields:
+        tuple: A frame and its Persons.
+    """
+    searched, begun = deque(), deque()  # frames and what is under way for them
+    submit = getattr(find_boxes, 'submit', None)
+
+    def begin() -> None:
+        image, job = searched.popleft()
+        boxes, box_scores = job.result() if submit else job
+        begun.append((image, boxes, box_scores, pose.submit(image, boxes)))
+
+    def end() -> tuple[np.ndarray, Persons]:
+        image, boxes, box_scores, jobs = begun[0]
+        found = [pose(image, boxes[:0]), *(job.result() for job in jobs)]
+        begun.popleft()
+        return image, Persons(*map(np.concatenate, zip(*found)), boxes, box_scores)
+
+    try:
+        for image in images:
+            searched.append((image, (submit or find_boxes)(image)))
+            if len(searched) > ahead:
+                begin()
+            if len(begun) > ahead:
+                yield end()
+        while searched:
+            begin()
+            yield end()
+        while begun:
+            yield end()
+    finally:
+        if submit:
+            cancel([job for _, job in searched])
+        cancel([job for *_, jobs in begun for job in jobs])
 
 
 class PoseTracker:
@@ -165,13 +220,14 @@ class PoseTracker:
     def track(self, images: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, Persons]]:
         """Estimate the poses in a video's frames: the same as by calls, but sooner.
 
-        As soon as the keypoints of a person are known, that person is looked for in the next
-        frame, while others are still looked for in this one, so that no CPU waits at the end of
-        a frame. What was begun before somebody turned out to be lost is dropped. A frame is given
-        when the one after it has come, so that a camera's would come late.
+        When the keypoints of a person and those before are known, that person is looked for in
+        the next frame, while others are still looked for in this one, so that no CPU waits at the
+        end of a frame. What was begun before somebody turned out to be lost is dropped. A frame is
+        given when the one after it has come, so that a camera's would come late.
 
         Args:
-            images (Iterable[np.ndarray]): As of a call.
+            images (Iterable[np.ndarray]): As of a call; each is an array of its own, which stays
+                as it is until it is given. ``pose`` must be a :class:`PoseRuntime`.
 
         Yields:
             tuple: A frame and its Persons.
@@ -200,17 +256,11 @@ class PoseTracker:
                         boxes.append(box)
                     persons = self._end_frame(image, *map(np.concatenate, zip(*found)), boxes)
                     if self._is_due():
-                        self._drop(ahead)
+                        cancel(ahead)
                 yield image, persons
                 image, jobs = following, ahead
         finally:
-            self._drop(jobs + ahead)
-
-    @staticmethod
-    def _drop(jobs: list[Future]) -> None:
-        for job in jobs:
-            job.cancel()
-        jobs.clear()
+            cancel(jobs + ahead)
 
     def _is_due(self) -> bool:
         """Tell whether persons are to be searched in the next frame."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Time lpn-pose on many photographs or on a video, beside its networks alone.
 
-The networks alone are the same calls of the same engines with the same number of persons, on
-inputs that are ready, in as many processes and threads. Both are measured in turns, so that what
+The networks alone are calls of the same engines for as many images and for the persons in the
+results, on inputs that are ready, in as many processes and threads. Both are measured in turns, so that what
 slows the machine down slows both; the CPU time of other programs counts in neither of the two
 CPU times. A video's networks are measured in two ways: frame by frame, and with all persons of all
 frames known before, so that no thread ever waits.
@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import wait
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -80,7 +79,8 @@ def replay(engines, calls, apart=False):
                 running += [engine.submit(engine.run_single, image[None]) for image in images]
             else:
                 engine(images)
-        wait(running)
+        for job in running:
+            job.result()
 
     make(list(inputs))
     begin = times()

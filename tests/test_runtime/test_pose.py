@@ -12,6 +12,7 @@ import pictures
 import pytest
 import tiny_models
 
+from lpn_mmpose.errors import InputError
 from lpn_mmpose.runtime import PoseRuntime, topdown
 from lpn_mmpose.runtime.engines import ENGINES, load_engine
 
@@ -168,10 +169,25 @@ def test_persons_in_threads(pose_file, backend, threads, batch):
         for actual, wanted in zip(found, expected, strict=True):
             np.testing.assert_allclose(actual, wanted, atol=1e-4)
     assert pose.submit(image, np.zeros((0, 4))) == []
-    with pytest.raises(ValueError, match='x1 < x2'):
-        pose.submit(image, [(9, 9, 9, 9)])[0].result()
-    with pytest.raises(ValueError, match='image'):
-        pose.submit(None, BOXES)[0].result()
+    for bad, boxes, text in [
+        (image, [(9, 9, 9, 9)], 'x1 < x2'),
+        (image, [(1, 2, 3, 4, 5)], r'shape \(N, 4\)'),
+        (None, BOXES, 'image'),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            pose.submit(bad, boxes)
+
+
+def test_a_model_that_is_gone(pose_file):
+    """The threads' model is loaded when it is needed."""
+    path = tiny_models.save_pose(pose_file.with_name('gone.onnx'))
+    pose = PoseRuntime(path, threads=2)
+    path.unlink()
+    image, _ = tiny_models.scene(BOXES)
+    with pytest.raises(InputError, match='gone.onnx cannot be run'):
+        pose.submit(image, BOXES)
+    with pytest.raises(InputError, match='gone.onnx cannot be run'):
+        pose(image, BOXES)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lpn_mmpose.runtime import KeypointSmoother, Persons, PoseTracker
-from lpn_mmpose.runtime.tracking import match_boxes, pairwise_iou
+from lpn_mmpose.runtime.tracking import find_persons, match_boxes, pairwise_iou
 
 IMAGE = np.zeros((300, 400, 3), np.uint8)
 SHAPE = np.array([(0, 0), (40, 0), (0, 100), (40, 100), (20, 50)], float)
@@ -68,7 +68,7 @@ class Film(World):
         super().__init__()
         self.film = places
         self.threads = threads
-        self.submitted = 0
+        self.jobs = []
         self.pool = ThreadPoolExecutor(max(threads, 1))
         self.frames = [np.full((300, 400, 3), i, np.uint8) for i in range(len(places))]
 
@@ -79,8 +79,9 @@ class Film(World):
         return self.pose(image, boxes)
 
     def submit(self, image, boxes):
-        self.submitted += len(boxes)
-        return [self.pool.submit(self, image, box[None]) for box in boxes]
+        jobs = [self.pool.submit(self, image, box[None]) for box in boxes]
+        self.jobs += jobs
+        return jobs
 
     def side_by_side(self, count):
         return count > 0 and self.threads > 0
@@ -143,25 +144,74 @@ def test_who_is_known_does_not_wait_for_the_others():
 def test_nothing_is_begun_before_a_search():
     film = Film([dict(a=(20, 30), b=(300, 150))] * 9, 2)
     assert len(list(film.tracker(find_every=3).track(film.frames))) == 9
-    assert (film.searches, film.submitted) == (3, 18)
+    assert (film.searches, len(film.jobs)) == (3, 18)
 
 
-def test_a_film_that_is_left_or_fails():
-    film = Film([dict(a=(20, 30), b=(300, 150))] * 9, 2)
-    tracked = film.tracker().track(film.frames)
-    next(tracked)
-    tracked.close()
-    film.pool.submit(int).result(20)  # nothing hangs
+def boxes_in_threads(film):
+    """A detector that takes images one by one, in threads."""
+
+    def find(image):
+        return film.find(image)
+
+    find.submit = lambda image: film.pool.submit(film.find, image)
+    return find
+
+
+@pytest.mark.parametrize('ahead', [1, 2, 5])
+@pytest.mark.parametrize('in_threads', [False, True])
+def test_persons_of_several_frames_at_once(ahead, in_threads):
+    film = Film([walk(t) for t in range(20)] + [{}] * 3 + [walk(0)], 2)
+    find = boxes_in_threads(film) if in_threads else film.find
+    taken = []
 
     def images():
-        yield from film.frames[:3]
-        raise ValueError('no more')
+        for image in film.frames:
+            taken.append(1)
+            yield image
 
-    with pytest.raises(ValueError, match='no more'):
-        list(film.tracker().track(images()))
-    film.film[4] = None  # no places
-    with pytest.raises(AttributeError):
-        list(film.tracker().track(film.frames))
+    found = find_persons(images(), find, film, ahead)
+    for i, ((image, persons), frame) in enumerate(zip(found, film.frames, strict=True)):
+        assert image is frame
+        assert len(taken) <= i + 2 * ahead + 1
+        boxes, box_scores = film.find(frame)
+        keypoints, scores = film.pose(frame, boxes)
+        for name, wanted in [
+            ('keypoints', keypoints),
+            ('scores', scores),
+            ('boxes', boxes),
+            ('box_scores', box_scores),
+        ]:
+            np.testing.assert_array_equal(getattr(persons, name), wanted)
+    assert not list(find_persons([], find, film, ahead))
+
+
+@pytest.mark.parametrize('fails', [False, True])
+@pytest.mark.parametrize('way', ['track', 'find_persons'])
+def test_what_is_left_or_fails_is_taken_back(way, fails):
+    film = Film([dict(a=(20, 30), b=(300, 150))] * 9, 1)
+    free, pose = threading.Event(), film.pose
+
+    def held(image, boxes):
+        """Wait at the second frame, or fail there."""
+        if image[0, 0, 0] and len(boxes):
+            if fails:
+                raise ValueError('no more')
+            free.wait(20)
+        return pose(image, boxes)
+
+    film.pose = held
+    if way == 'track':
+        found = film.tracker().track(film.frames)
+    else:
+        found = find_persons(film.frames, boxes_in_threads(film), film, 1)
+    next(found)
+    if fails:
+        with pytest.raises(ValueError, match='no more'):
+            list(found)
+    found.close()
+    assert len([job for job in film.jobs if not job.done()]) <= 1  # what runs
+    assert fails or any(job.cancelled() for job in film.jobs)
+    free.set()
 
 
 def test_boxes_come_from_the_frame_before():
