@@ -386,12 +386,15 @@ class App:
             for current, image in enumerate(Pipeline(frames)):
                 yield image
 
-        def found_ahead():
+        def frames_found():
             with closing(counted()) as images:
-                if tracker:
-                    yield from tracker.track(images)
-                else:
+                if not tracker:
                     yield from find_persons(images, find_boxes, self.pose, min(self.threads, 8))
+                elif item.live:  # its pictures come sooner if nothing is ahead of them
+                    for image in images:
+                        yield image, tracker(image)
+                else:
+                    yield from tracker.track(images)
 
         def boxes_of(numbered):
             nonlocal current
@@ -402,21 +405,13 @@ class App:
             image, boxes, box_scores = found
             return image, Persons(*self.pose(image, boxes), boxes, box_scores)
 
-        def tracked(numbered):
-            nonlocal current
-            current, image = numbered
-            return image, tracker(image)
-
         def smoothed(found):
             image, persons = found
             return image, smooth(persons)
 
-        last = [smoothed] if smooth else []
-        if not item.live:
-            return Pipeline(found_ahead(), *last)
-        # a camera's pictures come sooner if nothing is ahead of them
-        first = [tracked] if tracker else [boxes_of, poses_of]
-        return Pipeline(enumerate(frames), *first, *last)
+        if item.live and not tracker:
+            return Pipeline(enumerate(frames), boxes_of, poses_of)
+        return Pipeline(frames_found(), *([smoothed] if smooth else []))
 
     def merge(self, path: Path) -> int:
         """Write all inputs' results in COCO's format; return the persons.

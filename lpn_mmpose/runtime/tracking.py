@@ -115,7 +115,7 @@ def find_persons(
 
     def end() -> tuple[np.ndarray, Persons]:
         image, boxes, box_scores, jobs = begun[0]
-        found = [pose(image, boxes[:0]), *(job.result() for job in jobs)]
+        found = [job.result() for job in jobs] or [pose(image, boxes)]  # of nobody
         begun.popleft()
         return image, Persons(*map(np.concatenate, zip(*found)), boxes, box_scores)
 

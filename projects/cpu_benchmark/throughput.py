@@ -28,7 +28,7 @@ import numpy as np
 from lpn_mmpose.errors import InputError, fail
 from lpn_mmpose.runtime import cli
 from lpn_mmpose.runtime.engines import cpu_count
-from lpn_mmpose.runtime.media import find_inputs
+from lpn_mmpose.runtime.media import find_inputs, silence_decoders
 from lpn_mmpose.runtime.soak import resident_mb
 
 
@@ -96,13 +96,12 @@ def count_persons(path):
     return [len(frames)]
 
 
-def needed_calls(recorded, counts, detections):
+def needed_calls(engines, recorded, counts, detections):
     """Return the calls that the results need: a detector's, then the pose model's by frame."""
-    shapes = {call.engine: call for call in recorded}
-    calls = [shapes['det']] * detections
-    for count in filter(None, counts):
-        calls.append(shapes['pose']._replace(shape=(count, *shapes['pose'].shape[1:])))
-    return calls
+    detection = next(call for call in recorded if call.engine == 'det')
+    width, height = engines['pose'].meta.input_size
+    poses = [Call('pose', (count, height, width, 3), 'uint8') for count in counts if count]
+    return [detection] * detections + poses
 
 
 def make_app(argv):
@@ -170,6 +169,11 @@ def spawn_command(argv):
 
 def photographs(args, options, out):
     inputs = find_inputs(args.input)
+    if len(inputs) <= args.workers:
+        raise InputError(
+            f'{args.input} holds {len(inputs)} photographs: the first of each of {args.workers} '
+            'processes does not count, so more are needed'
+        )
     few = out / 'few'  # a photograph for each process, which costs little but their start
     few.mkdir()
     for item in inputs[: args.workers]:
@@ -183,9 +187,11 @@ def photographs(args, options, out):
         run = spawn_command(all_of_them) - start
         if calls is None:
             app = make_app([*app_argv, '--overwrite'])
-            _, first, _ = record(app, engines_of(app))
-            paths = sorted((out / 'all/predictions').rglob('*.json'))[args.workers :]
-            calls = [call for path in paths for call in needed_calls(first, count_persons(path), 1)]
+            engines = engines_of(app)
+            _, first, _ = record(app, engines)
+            calls = []
+            for path in sorted((out / 'all/predictions').rglob('*.json'))[args.workers :]:
+                calls += needed_calls(engines, first, count_persons(path), 1)
         rows.append((run, networks_in_processes(app_argv, calls, args.workers), start))
     return rows, len(inputs) - args.workers, []
 
@@ -198,7 +204,7 @@ def video(args, options, out):
         spent, recorded, memory = record(app, engines)
         detections = sum(call.engine == 'det' for call in recorded)
         counts = count_persons(app.prediction(app.inputs[0]))
-        calls = needed_calls(recorded, counts, detections)
+        calls = needed_calls(engines, recorded, counts, detections)
         rows.append((spent, replay(engines, calls), replay(engines, calls, apart=True)))
     return rows[1:], len(memory), memory
 
@@ -212,11 +218,15 @@ def parse_args():
     parser.add_argument('--workers', type=int, default=1)
     parser.add_argument('--rounds', type=int, default=3)
     args, options = parser.parse_known_args()
+    for name in ('workers', 'rounds'):
+        if getattr(args, name) < 1:
+            parser.error(f'--{name} must be positive, got {getattr(args, name)}')
     return args, ['--det', args.det, '--workers', str(args.workers), *options]
 
 
 def main():
     args, options = parse_args()
+    silence_decoders()
     try:
         is_video = find_inputs(args.input)[0].frames
         with tempfile.TemporaryDirectory() as out:

@@ -282,7 +282,8 @@ def test_tracking_looks_for_newcomers_in_a_box_file(lpn_pose, tmp_path):
     assert counts[:3] == [1, 1, 1] and counts[-3:] == [2, 2, 2]
 
 
-def test_camera(lpn_pose, tmp_path, monkeypatch):
+@pytest.mark.parametrize('flags', [(), ('--track',), ('--smooth',)])
+def test_camera(lpn_pose, models, tmp_path, monkeypatch, flags):
     make_video(tmp_path / 'walk.avi')
     open_file, opened = cv2.VideoCapture, []
 
@@ -291,13 +292,14 @@ def test_camera(lpn_pose, tmp_path, monkeypatch):
         return open_file(str(tmp_path / 'walk.avi') if source == 3 else source)
 
     monkeypatch.setattr(cv2, 'VideoCapture', capture)
-    status, lines, _ = lpn_pose('3', '--max-frames', 5)
+    args = ('3', '--max-frames', 5, '--det', models['det'], *flags)
+    status, lines, _ = lpn_pose(*args)
     assert status == 0 and opened[0] == 3
     assert '5 images and frames now' in lines[0]
     assert count_frames(tmp_path / 'out/visualizations/camera3.mp4') == 5
     assert 'camera 3' in load(tmp_path / 'out/results.json')[0]['file_name']
     # a camera is never done
-    assert '0 done before' in lpn_pose('3', '--max-frames', 5)[1][0]
+    assert '0 done before' in lpn_pose(*args)[1][0]
 
 
 def test_stream_is_an_input():
