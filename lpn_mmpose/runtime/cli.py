@@ -143,7 +143,7 @@ class Outcome(NamedTuple):
 
     Args:
         frames (int): Images and frames done.
-        tables (list[str]): Tables of an image's persons.
+        tables (tuple[str]): Tables of the persons of a single image.
         reason (str, optional): Why it was skipped; None if it was not.
         lost (str, optional): What could not be read of it; None for all else.
     """
@@ -327,6 +327,8 @@ class App:
         with JsonListWriter(self.prediction(item)) as file:
             for instance in to_mmpose(persons):
                 file.write(instance)
+        if len(self.inputs) > 1:  # nobody would read them
+            return Outcome(1)
         names = self.pose.meta.keypoint_names
         return Outcome(1, tuple(person_tables(names, persons.keypoints, persons.scores)))
 
@@ -531,8 +533,7 @@ class App:
             frames += outcome.frames
             if outcome.lost:
                 lost.append(outcome.lost)
-            if single:
-                lines += outcome.tables
+            lines += outcome.tables
         if len(skipped) == len(self.inputs):
             raise InputError(
                 skipped[0] if single else f'none of the files in {self.args.input} can be read'

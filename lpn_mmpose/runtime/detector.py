@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import detector_graphs as graphs
+from . import topdown
 from .download import get_detector, known_detectors, unpack_detector
 from .engines import find_exported_model, load_engine
 from .media import Image, as_image
@@ -200,7 +201,7 @@ class PersonDetector:
             meta.outputs == 'yolox',
         )
         if meta.channel_order == 'rgb':
-            padded = np.ascontiguousarray(padded[..., ::-1])
+            padded = topdown.swap_channels(padded)
         if isinstance(meta, graphs.GraphMeta):
             arrays = infer(graphs.to_tensor(padded, meta))
             try:

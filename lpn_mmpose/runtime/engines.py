@@ -295,7 +295,10 @@ class Engine:
                 results.append(self._infer(images[apart:]))
             else:
                 results += map(self._infer, parts[apart:])
-        arrays = [np.concatenate(parts)[: len(images)] for parts in zip(*results)]
+        arrays = results[0]
+        if len(results) > 1:
+            arrays = [np.concatenate(parts) for parts in zip(*results)]
+        arrays = [array[: len(images)] for array in arrays]
         self._check_outputs(arrays, len(images))
         return arrays
 

@@ -205,7 +205,7 @@ class PoseRuntime:
                 images[owner], center[part], scale[part], self.meta.input_size, crops[part]
             )
         if self.meta.channel_order == 'rgb':
-            crops = np.ascontiguousarray(crops[..., ::-1])
+            crops = topdown.swap_channels(crops)
         return crops
 
     def _decode(self, outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:

@@ -147,6 +147,19 @@ def crop(
     return out
 
 
+def swap_channels(images: np.ndarray) -> np.ndarray:
+    """Turn BGR into RGB, or back: far faster than by a negative step in NumPy.
+
+    Args:
+        images (np.ndarray): One or more in shape (N, h, w, 3), contiguous.
+
+    Returns:
+        np.ndarray: A copy in the same shape.
+    """
+    rows = images.reshape(-1, *images.shape[2:])
+    return cv2.cvtColor(rows, cv2.COLOR_BGR2RGB).reshape(images.shape)
+
+
 def soft_argmax(heatmaps: np.ndarray, beta: float = 160.0) -> tuple[np.ndarray, np.ndarray]:
     r"""Locate keypoints by Beta-Soft-Argmax.
 
